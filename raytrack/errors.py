@@ -1,0 +1,35 @@
+"""The few kinds of error that a run reports against one sequence or one run."""
+
+
+class RaytrackError(Exception):
+    """A fault that is not raytrack's own; the message says what the user can do.
+
+    Attributes:
+        kind: What the `failures` table calls it.
+    """
+
+    kind = "input"
+
+
+class InputError(RaytrackError):
+    """The footage of one sequence cannot be used. Other sequences carry on."""
+
+
+class NoFaceError(InputError):
+    """No face was found in any frame of a sequence."""
+
+
+class AssetError(RaytrackError):
+    """A shipped or installed file is missing, damaged, or not of the expected format."""
+
+
+class ConfigError(RaytrackError):
+    """A configuration or command line is wrong. Ends the run with exit code 2."""
+
+
+class OutputError(RaytrackError):
+    """The output folder cannot be written, or belongs to another run. Ends the run with exit code 2."""
+
+
+class NotConvergedError(RaytrackError):
+    """The fit of one sequence diverged."""
