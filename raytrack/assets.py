@@ -25,7 +25,9 @@ def assets_folder() -> Path:
 @functools.cache
 def _digests(folder: Path) -> dict[str, str]:
     lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    return {name.strip().lstrip("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())}
+    return {
+        name.strip().lstrip("*"): digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())
+    }
 
 
 def sha256_of(path: Path) -> str:
@@ -63,5 +65,7 @@ def asset_path(name: str) -> Path:
     if not path.is_file():
         raise AssetError(f"shipped asset {name} is missing: install raytrack again")
     if (actual := sha256_of(path)) != expected:
-        raise AssetError(f"shipped asset {name} is damaged (sha256 {actual[:12]}…, expected {expected[:12]}…): install raytrack again")
+        raise AssetError(
+            f"shipped asset {name} is damaged (sha256 {actual[:12]}…, expected {expected[:12]}…): install raytrack again"
+        )
     return path

@@ -42,7 +42,9 @@ def vertex_adjacency(faces: Int[np.ndarray, "faces 3"], num_vertices: int) -> sp
     """Symmetric 0/1 matrix of the vertices that share an edge."""
     edges = half_edges(faces)
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
-    matrix = sp.coo_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices)).tocsr()
+    matrix = sp.coo_matrix(
+        (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices)
+    ).tocsr()
     matrix.data[:] = 1
     return matrix
 
@@ -55,12 +57,16 @@ def uniform_laplacian(faces: Int[np.ndarray, "faces 3"], num_vertices: int) -> s
     return laplacian.tocsr().astype(np.float32)
 
 
-def faces_of_vertices(faces: Int[np.ndarray, "faces 3"], vertex_mask: Bool[np.ndarray, " vertices"]) -> Bool[np.ndarray, " faces"]:
+def faces_of_vertices(
+    faces: Int[np.ndarray, "faces 3"], vertex_mask: Bool[np.ndarray, " vertices"]
+) -> Bool[np.ndarray, " faces"]:
     """Faces all of whose three vertices are in the mask."""
     return vertex_mask[faces].all(axis=1)
 
 
-def vertex_normals(vertices: Float[Tensor, "*batch vertices 3"], faces: Int[Tensor, "faces 3"]) -> Float[Tensor, "*batch vertices 3"]:
+def vertex_normals(
+    vertices: Float[Tensor, "*batch vertices 3"], faces: Int[Tensor, "faces 3"]
+) -> Float[Tensor, "*batch vertices 3"]:
     """Unit area-weighted vertex normals, outwards for counter-clockwise faces. Differentiable in the vertices."""
     corner_a, corner_b, corner_c = (vertices[..., faces[:, k], :] for k in range(3))
     face_normals = torch.linalg.cross(corner_b - corner_a, corner_c - corner_a, dim=-1)
