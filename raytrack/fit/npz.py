@@ -1,0 +1,66 @@
+"""Numpy archives whose bytes depend on the arrays alone.
+
+`numpy.savez` stamps each member with the time of day; here every member carries the same fixed date, so equal arrays
+give equal files. No pickle on either side.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from raytrack.errors import InputError
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compression_level: int = 1) -> None:
+    """Write arrays as a compressed ``.npz``, in the mapping's order, by way of a temporary file and a rename.
+
+    Args:
+        path: Where the archive goes; its folder must exist.
+        arrays: Name to array; no object arrays.
+        compression_level: zlib's, 0 (stored) to 9.
+
+    Raises:
+        ValueError: An array holds Python objects.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    with temporary.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                archive.writestr(_member(name), _npy_bytes(array), zipfile.ZIP_DEFLATED, compression_level)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+    member.create_system, member.external_attr = 3, 0o600 << 16
+    return member
+
+
+def _npy_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    # asarray, for ascontiguousarray turns a scalar into one dimension.
+    np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz``.
+
+    Raises:
+        InputError: The file is missing, truncated, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; has the sequence been tracked?") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable .npz archive ({error}); delete it and run again") from error

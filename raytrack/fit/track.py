@@ -1,0 +1,177 @@
+"""The result of tracking one sequence, and the file that holds it.
+
+`tracked_params.npz` uses the names and shapes that readers of VHAP's `tracked_flame_params` expect, whatever the head
+model; what those do not hold stands under names of our own:
+
+==================  ==================  ======================================================================
+rotation            (T, 3)              axis-angle about the root joint, radians
+translation         (T, 3)              metres
+neck_pose jaw_pose  (T, 3)              axis-angle, radians
+eyes_pose           (T, 6)              left then right eye
+expr                (T, E)              expression coefficients
+shape               (K,)                identity coefficients
+static_offset       (1, V, 3)           metres; absent when the track uses none
+tex_extra           (3, S, S)           texture less the head's own albedo at that size
+lights              (9, 3)              spherical harmonics, see `raytrack.geometry.harmonics`
+focal_length        (1,)                focal length in px / max(h, w)
+timestep_id         (T,) str
+image_size          (2,) int            h, w
+n_processed_frames  () int              T
+tracked             (T,) bool           ours: frames with a face of their own; the others are interpolated
+texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the file needs no head to be read
+head_name           () str              ours
+format_version      () int              ours
+==================  ==================  ======================================================================
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from raytrack.errors import InputError
+from raytrack.fit.npz import read_npz, write_npz
+from raytrack.geometry.camera import Camera, monocular_camera
+from raytrack.head.parameters import FrameParameters
+
+FORMAT_VERSION = 1
+_TEXTURE_STEPS = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A tracked sequence of T frames seen by one camera: float32 tensors on the CPU.
+
+    A track that was saved and loaded is the one to draw from: saving rounds the texture to 1/65535 and the focal length
+    to float32, so a resumed run and an undisturbed one agree only on what the file holds.
+    """
+
+    parameters: FrameParameters
+    """Pose, joints and expression of every frame (T rows), interpolated where `tracked` is false."""
+    shape: Float[Tensor, " shapes"]
+    static_offset: Float[Tensor, "1 vertices 3"] | None
+    """Metres, added to the template; None when the track uses none."""
+    texture: Float[Tensor, "size size 3"]
+    """The sequence's one albedo map, 0 to 1, row 0 at v = 0."""
+    lights: Float[Tensor, "9 3"]
+    """The sequence's one light."""
+    focal_px: float
+    """Focal length in pixels of an image of `size_hw`."""
+    size_hw: tuple[int, int]
+    """Height and width of the input frames in pixels."""
+    timestep_ids: tuple[str, ...]
+    tracked: Bool[Tensor, " frames"]
+    """Whether the frame has a face of its own."""
+    head_name: str
+
+    def __post_init__(self) -> None:
+        """Check that the per-frame fields agree.
+
+        Raises:
+            ValueError: They differ in their number of frames, or no frame is there.
+        """
+        counts = {
+            "rotation": len(self.parameters.rotation),
+            "expression": len(self.parameters.expression),
+            "timestep_ids": len(self.timestep_ids),
+            "tracked": len(self.tracked),
+        }
+        if len(set(counts.values())) != 1 or not self.timestep_ids:
+            raise ValueError(f"the fields of a track must have the same number of frames, one or more; got {counts}")
+
+    @property
+    def num_frames(self) -> int:
+        """T, frames without a face included."""
+        return len(self.timestep_ids)
+
+    @property
+    def camera(self) -> Camera:
+        """The camera at the input's size (no batch dimension)."""
+        return monocular_camera(torch.tensor(self.focal_px, dtype=torch.float32), self.size_hw)
+
+    def save(self, path: Path, *, base_albedo: Float[Tensor, "base base 3"]) -> None:
+        """Write the track as `tracked_params.npz`; equal tracks give equal bytes.
+
+        Args:
+            path: The file; its folder must exist.
+            base_albedo: The head's own albedo, which `tex_extra` is relative to.
+        """
+        parameters, size = self.parameters, self.texture.shape[0]
+        quantised = (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
+        extra = quantised / _TEXTURE_STEPS - resized_albedo(base_albedo, size)
+        arrays = {
+            "rotation": _floats(parameters.rotation),
+            "translation": _floats(parameters.translation),
+            "neck_pose": _floats(parameters.neck_pose),
+            "jaw_pose": _floats(parameters.jaw_pose),
+            "eyes_pose": _floats(parameters.eyes_pose),
+            "shape": _floats(self.shape),
+            "expr": _floats(parameters.expression),
+            "tex_extra": _floats(extra.permute(2, 0, 1)),
+            "lights": _floats(self.lights),
+            "focal_length": np.array([self.focal_px / max(self.size_hw)], np.float32),
+            "timestep_id": np.array(self.timestep_ids, dtype=np.str_),
+            "image_size": np.array(self.size_hw, np.int64),
+            "n_processed_frames": np.array(self.num_frames, np.int64),
+            "tracked": self.tracked.numpy().astype(bool),
+            "texture": quantised.numpy().astype(np.uint16),
+            "head_name": np.array(self.head_name),
+            "format_version": np.array(FORMAT_VERSION, np.int64),
+        }
+        if self.static_offset is not None:
+            arrays["static_offset"] = _floats(self.static_offset)
+        write_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Track":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: The file is missing, damaged, or of another format version.
+        """
+        arrays = read_npz(path)
+        if int(arrays.get("format_version", -1)) != FORMAT_VERSION:
+            raise InputError(f"{path}: not a raytrack track of format {FORMAT_VERSION}; track the sequence again")
+        tensors = {
+            name: torch.from_numpy(value.astype(np.float32))
+            for name, value in arrays.items()
+            if value.dtype.kind == "f"
+        }
+        height, width = (int(side) for side in arrays["image_size"])
+        return cls(
+            parameters=FrameParameters(
+                rotation=tensors["rotation"],
+                translation=tensors["translation"],
+                neck_pose=tensors["neck_pose"],
+                jaw_pose=tensors["jaw_pose"],
+                eyes_pose=tensors["eyes_pose"],
+                expression=tensors["expr"],
+            ),
+            shape=tensors["shape"],
+            static_offset=tensors.get("static_offset"),
+            texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(_TEXTURE_STEPS)),
+            lights=tensors["lights"],
+            focal_px=float(arrays["focal_length"][0]) * max(height, width),
+            size_hw=(height, width),
+            timestep_ids=tuple(str(item) for item in arrays["timestep_id"]),
+            tracked=torch.from_numpy(arrays["tracked"].astype(bool)),
+            head_name=str(arrays["head_name"]),
+        )
+
+
+def resized_albedo(albedo: Float[Tensor, "base base 3"], size: int) -> Float[Tensor, "size size 3"]:
+    """A square texture at another size, bilinear, low-pass filtered when it shrinks. Differentiable."""
+    if albedo.shape[0] == size:
+        return albedo
+    planes = albedo.permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(
+        planes, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized[0].permute(1, 2, 0)
+
+
+def _floats(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy().astype(np.float32)
