@@ -1,0 +1,74 @@
+"""What the tracker can be told. Torch-free, so that the command line starts at once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights of the objective's terms. The terms are scale-free: a weight means the same at every resolution."""
+
+    photo: float = 30.0
+    """Mean absolute colour error over the covered pixels."""
+    landmark: float = 10.0
+    """Mean landmark distance in normalised image units (2 = the longer image side)."""
+    matte: float = 30.0
+    """Mean absolute difference of rendered coverage and matte, above the chin. Used when there is a matte."""
+    shape: float = 0.3
+    """Mean squared identity coefficient."""
+    expression: float = 0.3
+    """Mean squared expression coefficient."""
+    expression_range: float = 3.0
+    """Mean squared amount by which expression coefficients leave [0, 1]."""
+    neck: float = 0.3
+    jaw: float = 0.3
+    eyes: float = 0.03
+    """Mean squared joint angles (radians)."""
+    eyes_apart: float = 1.0
+    """Mean squared difference of the two eyes' angles."""
+    smooth_rotation: float = 30.0
+    smooth_translation: float = 300.0
+    smooth_neck: float = 30.0
+    smooth_jaw: float = 0.1
+    smooth_expression: float = 0.1
+    """Mean squared differences to the neighbouring frames (metres and radians)."""
+    offset_laplacian: float = 1e6
+    """Mean squared uniform Laplacian of the static offset (metres)."""
+    offset_size: float = 30.0
+    """Mean absolute static offset (metres)."""
+    texture_variation: float = 100.0
+    """Mean squared difference of neighbouring texels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackConfig:
+    """How one sequence is tracked."""
+
+    preset: Literal["default", "vhap"] = "default"
+    """`default`: Gauss–Newton for what belongs to a frame, Adam for what frames share. `vhap`: VHAP's Adam schedule."""
+    static_offset: bool = True
+    """Per-vertex offsets of the subject's neutral head. Without them hair counts as occluded."""
+    landmarks_only: bool = False
+    """Fit pose, identity and expression to the landmarks alone: no texture, no light, no offsets."""
+    occluded: tuple[str, ...] = ()
+    """Head regions that nothing may be aligned to, such as `hair` under a scarf or `neck_lower` behind a collar."""
+    tracking_size_px: int = 256
+    """Longer image side at which pose, expression, identity and offsets are fitted."""
+    texture_image_size_px: int = 768
+    """Longer image side at which the final texture is fitted; smaller footage is used as it is."""
+    texture_size: int = 512
+    """Texels along a side while tracking; a power of two."""
+    final_texture_size: int = 1024
+    """Texels along a side of the final texture; a power of two."""
+    num_key_frames: int = 12
+    """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
+    rounds: int = 3
+    """Most rounds of (Gauss–Newton rows, Adam epochs of shared parameters); fewer when converged."""
+    focal_ratio: float = 1.5
+    """First guess of focal length over the longer image side."""
+    seed: int = 0
+    """Decides every random choice."""
+    num_threads: int = 2
+    """Frames that are fitted side by side on a CPU. Results do not depend on it."""
+    renderer: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto"
+    weights: Weights = field(default_factory=Weights)
