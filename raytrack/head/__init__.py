@@ -1,1 +1,1 @@
-"""raytrack.head."""
+"""Parametric heads: the asset format, the model that turns parameters into vertices, and regions."""

@@ -1,0 +1,193 @@
+"""raytrack's head file: one npz without pickles, in metres.
+
+Two encodings of the identity basis are read: `shape_basis` as it is, or compact (`shape_int8` × `shape_scale` for all
+but the eyeballs, which are spheres about the eye joints: `joint_shape_basis` + `eye_radius_shape_basis` ×
+`eye_directions`). In the file v grows upwards; in memory it grows with the texture's rows.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from raytrack.assets import sha256_of
+from raytrack.errors import AssetError
+from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding
+from raytrack.head.model import HeadModel
+from raytrack.head.regions import HeadGeometry, complete_regions
+
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)
+JAW_OPENING_FEATURE = 16
+"""Entry of the flattened R − I of joints 1 to 4 that is R_jaw[2, 1], the sine of a pure opening."""
+DISABLED_EXPRESSIONS = ("tongueOut", "mh_neck_platysma")
+"""Fits misuse them: a protruding tongue for bright lips, a tense neck for clothes."""
+LANDMARK_KEYS = {"facemesh": "landmark", "ibug": "landmark68"}
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def read_head(path: Path, *, name: str | None = None) -> HeadModel:
+    """Read a head file.
+
+    Args:
+        path: An npz in this format.
+        name: What to call the head; the file's stem otherwise.
+
+    Raises:
+        AssetError: The file is missing, damaged, or not a head.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        return head_from_arrays(arrays, name=name or path.stem, asset_sha256=sha256_of(path))
+    except FileNotFoundError as error:
+        raise AssetError(f"{path}: no such head file") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise AssetError(f"{path}: not a readable npz ({error}); the file is damaged") from error
+    except (KeyError, ValueError, IndexError) as error:
+        raise AssetError(f"{path}: not a raytrack head ({error})") from error
+
+
+def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadModel:
+    """A head from the arrays of a head file.
+
+    Raises:
+        KeyError: An array is missing.
+        ValueError: Shapes or the version do not fit.
+    """
+    if int(arrays["format_version"]) not in READABLE_VERSIONS:
+        raise ValueError(f"format version {arrays['format_version']}, expected one of {READABLE_VERSIONS}")
+    names = tuple(str(text) for text in arrays["expression_names"])
+    pose_features, pose_basis = read_pose_basis(arrays)
+    head = HeadModel(
+        name=name,
+        template=floats(arrays["v_template"]),
+        shape_basis=read_shape_basis(arrays),
+        expression_basis=floats(arrays["expression_basis"]),
+        expression_names=names,
+        expression_enabled=torch.tensor([text not in DISABLED_EXPRESSIONS for text in names]),
+        pose_basis=pose_basis,
+        pose_features=pose_features,
+        joints=floats(arrays["joints"]),
+        joint_shape_basis=floats(arrays["joint_shape_basis"]),
+        joint_parents=tuple(int(parent) for parent in arrays["joint_parents"]),
+        skin_weights=floats(arrays["lbs_weights"]),
+        faces=indices(arrays["faces"]),
+        uv=flip_v(arrays["uv"]),
+        uv_faces=indices(arrays["uv_faces"]),
+        regions={},
+        landmarks=read_landmarks(arrays),
+        contour=read_contour(arrays),
+        albedo=read_albedo(arrays["albedo_png"]),
+        jaw_open_full_rad=float(arrays["jaw_open_full_rad"]),
+        jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
+        asset_sha256=asset_sha256,
+    )
+    check_shapes(head)
+    head.regions.update(read_regions(arrays, head))
+    return head
+
+
+def floats(array: np.ndarray) -> Tensor:
+    """Any numeric array as a float32 tensor of its own memory."""
+    return torch.from_numpy(np.array(array, dtype=np.float32))
+
+
+def flip_v(uv: np.ndarray) -> Float[Tensor, "corners 2"]:
+    """Texture coordinates with v growing with the rows."""
+    return floats(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1))
+
+
+def indices(array: np.ndarray) -> Tensor:
+    """Any integer array as an int64 tensor of its own memory."""
+    return torch.from_numpy(np.array(array, dtype=np.int64))
+
+
+def read_shape_basis(arrays: Arrays) -> Float[Tensor, "shapes vertices 3"]:
+    """The identity basis in metres, from either encoding."""
+    if "shape_basis" in arrays:
+        return floats(arrays["shape_basis"])
+    solid = arrays["shape_int8"].astype(np.float32) * arrays["shape_scale"][:, None, None]
+    joints, radius = arrays["joint_shape_basis"], arrays["eye_radius_shape_basis"]
+    eyeballs = [joints[:, None, 3 + side] + radius[:, side, None, None] * arrays["eye_directions"] for side in range(2)]
+    return floats(np.concatenate([solid, *eyeballs], axis=1))
+
+
+def read_pose_basis(arrays: Arrays) -> tuple[tuple[int, ...], Float[Tensor, "features vertices 3"]]:
+    """Which pose features have a corrective, and these."""
+    if "pose_basis" in arrays:
+        return tuple(int(feature) for feature in arrays["pose_features"]), floats(arrays["pose_basis"])
+    corrective = arrays["jaw_corrective"].astype(np.float32) / np.sin(arrays["jaw_open_full_rad"])
+    return (JAW_OPENING_FEATURE,), floats(corrective[None])
+
+
+def read_landmarks(arrays: Arrays) -> dict[str, LandmarkEmbedding]:
+    """The landmark sets that the file has."""
+    return {
+        name: LandmarkEmbedding(faces=indices(arrays[f"{key}_face"]), barycentric=floats(arrays[f"{key}_bary"]))
+        for name, key in LANDMARK_KEYS.items()
+        if f"{key}_face" in arrays
+    }
+
+
+def read_contour(arrays: Arrays) -> ContourEmbedding | None:
+    """The jawline by yaw, if the file has one."""
+    if "contour_face" not in arrays:
+        return None
+    return ContourEmbedding(
+        yaw_deg=floats(arrays["contour_yaw_deg"]),
+        faces=indices(arrays["contour_face"]),
+        barycentric=floats(arrays["contour_bary"]),
+    )
+
+
+def read_albedo(png: np.ndarray) -> Float[Tensor, "size size 3"]:
+    """Decode the base albedo."""
+    picture = cv2.imdecode(png, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("the albedo is not a PNG")
+    return floats(picture[..., ::-1]) / 255
+
+
+def read_regions(arrays: Arrays, head: HeadModel) -> dict[str, Tensor]:
+    """The file's regions, and those that follow from them."""
+    bits = np.unpackbits(arrays["region_vertex_bits"], axis=1)[:, : head.num_vertices].astype(bool)
+    listed = {str(name): mask for name, mask in zip(arrays["region_names"], bits, strict=True)}
+    geometry = HeadGeometry(
+        vertices=head.template.numpy(), faces=head.faces.numpy(), eye_centres=head.joints[3:5].numpy()
+    )
+    return {name: torch.from_numpy(mask.copy()) for name, mask in complete_regions(listed, geometry).items()}
+
+
+def check_shapes(head: HeadModel) -> None:
+    """Refuse arrays that do not fit together.
+
+    Raises:
+        ValueError: Says which.
+    """
+    vertices, shapes = head.num_vertices, head.num_shapes
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "shape_basis": (head.shape_basis, (shapes, vertices, 3)),
+        "expression_basis": (head.expression_basis, (len(head.expression_names), vertices, 3)),
+        "pose_basis": (head.pose_basis, (len(head.pose_features), vertices, 3)),
+        "joints": (head.joints, (5, 3)),
+        "joint_shape_basis": (head.joint_shape_basis, (shapes, 5, 3)),
+        "lbs_weights": (head.skin_weights, (vertices, 5)),
+        "uv_faces": (head.uv_faces, tuple(head.faces.shape)),
+    }
+    for key, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{key} has shape {tuple(tensor.shape)}, expected {shape}")
+    for key, index, size in (("faces", head.faces, vertices), ("uv_faces", head.uv_faces, len(head.uv))):
+        if int(index.min()) < 0 or int(index.max()) >= size:
+            raise ValueError(f"{key} names a point beyond the {size} there are")
+    if not all(bool(tensor.isfinite().all()) for tensor, _ in expected.values()):
+        raise ValueError("some numbers are not finite")
