@@ -22,64 +22,74 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tflite
 
 ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
 TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 9: np.int8}
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def _options(operator: Any, kind: Any) -> Any:
-    table, options = operator.BuiltinOptions(), kind()
-    options.Init(table.Bytes, table.Pos)
-    return options
+def _convolution(options: Any) -> dict[str, Any]:
+    return {
+        "stride": [options.StrideH(), options.StrideW()],
+        "dilation": [options.DilationHFactor(), options.DilationWFactor()],
+        "padding": "same" if options.Padding() == 0 else "valid",
+        **_arithmetic(options),
+    }
+
+
+def _pooling(options: Any) -> dict[str, Any]:
+    return {
+        "stride": [options.StrideH(), options.StrideW()],
+        "size": [options.FilterHeight(), options.FilterWidth()],
+        "padding": "same" if options.Padding() == 0 else "valid",
+    }
+
+
+def _arithmetic(options: Any) -> dict[str, Any]:
+    return {"activation": ACTIVATIONS[options.FusedActivationFunction()]}
+
+
+def _resize(options: Any) -> dict[str, Any]:
+    return {"align_corners": bool(options.AlignCorners()), "half_pixel_centers": bool(options.HalfPixelCenters())}
+
+
+def _strided_slice(options: Any) -> dict[str, Any]:
+    masks = {"begin_mask": options.BeginMask(), "end_mask": options.EndMask(), "shrink_mask": options.ShrinkAxisMask()}
+    if options.EllipsisMask() or options.NewAxisMask():
+        raise NotImplementedError("a strided slice with an ellipsis or a new axis")
+    return masks
+
+
+READERS: dict[str, tuple[Any, Callable[[Any], dict[str, Any]]]] = {
+    "CONV_2D": (tflite.Conv2DOptions, _convolution),
+    "DEPTHWISE_CONV_2D": (tflite.DepthwiseConv2DOptions, _convolution),
+    "MAX_POOL_2D": (tflite.Pool2DOptions, _pooling),
+    "AVERAGE_POOL_2D": (tflite.Pool2DOptions, _pooling),
+    "ADD": (tflite.AddOptions, _arithmetic),
+    "SUB": (tflite.SubOptions, _arithmetic),
+    "MUL": (tflite.MulOptions, _arithmetic),
+    "DIV": (tflite.DivOptions, _arithmetic),
+    "CONCATENATION": (tflite.ConcatenationOptions, lambda options: {"axis": options.Axis()}),
+    "RESIZE_BILINEAR": (tflite.ResizeBilinearOptions, _resize),
+    "MEAN": (tflite.ReducerOptions, lambda options: {"keep_dims": bool(options.KeepDims())}),
+    "SUM": (tflite.ReducerOptions, lambda options: {"keep_dims": bool(options.KeepDims())}),
+    "STRIDED_SLICE": (tflite.StridedSliceOptions, _strided_slice),
+}
 
 
 def _attributes(name: str, operator: Any, out_shape: list[int]) -> dict[str, Any]:
     """The attributes of one TensorFlow Lite operator that the exported graph keeps."""
-    import tflite
-
-    arithmetic = {
-        "ADD": tflite.AddOptions,
-        "SUB": tflite.SubOptions,
-        "MUL": tflite.MulOptions,
-        "DIV": tflite.DivOptions,
-    }
-    if name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        kind = tflite.Conv2DOptions if name == "CONV_2D" else tflite.DepthwiseConv2DOptions
-        options = _options(operator, kind)
-        return {
-            "stride": [options.StrideH(), options.StrideW()],
-            "dilation": [options.DilationHFactor(), options.DilationWFactor()],
-            "padding": "same" if options.Padding() == 0 else "valid",
-            "activation": ACTIVATIONS[options.FusedActivationFunction()],
-        }
-    if name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
-        options = _options(operator, tflite.Pool2DOptions)
-        return {
-            "stride": [options.StrideH(), options.StrideW()],
-            "size": [options.FilterHeight(), options.FilterWidth()],
-            "padding": "same" if options.Padding() == 0 else "valid",
-        }
-    if name in arithmetic:
-        return {"activation": ACTIVATIONS[_options(operator, arithmetic[name]).FusedActivationFunction()]}
-    if name == "CONCATENATION":
-        return {"axis": _options(operator, tflite.ConcatenationOptions).Axis()}
-    if name == "RESIZE_BILINEAR":
-        options = _options(operator, tflite.ResizeBilinearOptions)
-        return {"align_corners": bool(options.AlignCorners()), "half_pixel_centers": bool(options.HalfPixelCenters())}
-    if name in ("MEAN", "SUM"):
-        return {"keep_dims": bool(_options(operator, tflite.ReducerOptions).KeepDims())}
-    if name == "STRIDED_SLICE":
-        options = _options(operator, tflite.StridedSliceOptions)
-        return {
-            "begin_mask": options.BeginMask(),
-            "end_mask": options.EndMask(),
-            "shrink_mask": options.ShrinkAxisMask(),
-        }
+    if name in READERS:
+        kind, read = READERS[name]
+        table, options = operator.BuiltinOptions(), kind()
+        options.Init(table.Bytes, table.Pos)
+        return read(options)
     if name == "RESHAPE":
         return {"shape": out_shape}
     if name == "Convolution2DTransposeBias":
@@ -91,8 +101,6 @@ def _attributes(name: str, operator: Any, out_shape: list[int]) -> dict[str, Any
 
 def read_tflite(path: Path) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """Read operators and constants of a model with one subgraph."""
-    import tflite
-
     names = {value: key for key, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
     model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
     graph = model.Subgraphs(0)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from raytrack.errors import AssetError
 
@@ -25,7 +25,7 @@ Operation = Callable[..., Tensor]
 """Takes the node's inputs that are not constants it has already bound, and gives its output."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu_,
+    "relu": functional.relu_,
     "relu6": lambda values: values.clamp_(0.0, 6.0),
 }
 
@@ -48,7 +48,7 @@ def _pad_same(values: Tensor, size: list[int], stride: list[int], dilation: list
     height, width = values.shape[-2:]
     rows = same_padding(height, size[0], stride[0], dilation[0])
     columns = same_padding(width, size[1], stride[1], dilation[1])
-    return F.pad(values, (*columns, *rows), value=fill) if any(rows + columns) else values
+    return functional.pad(values, (*columns, *rows), value=fill) if any(rows + columns) else values
 
 
 def _convolution(node: Node, constants: Constants) -> Operation:
@@ -57,7 +57,7 @@ def _convolution(node: Node, constants: Constants) -> Operation:
     stride, dilation, size = node["stride"], node["dilation"], list(weight.shape[-2:])
     if node["op"] == "CONV_2D" and size == stride == [1, 1]:
         matrix = weight[:, :, 0, 0].contiguous()
-        return _activated(lambda values: F.linear(values, matrix, bias), node)
+        return _activated(lambda values: functional.linear(values, matrix, bias), node)
     groups = weight.shape[0] if node["op"] == "DEPTHWISE_CONV_2D" else 1
     # At stride 1, SAME pads both sides alike when the filter's reach is odd: the convolution does that by itself.
     reach = [(length - 1) * step for length, step in zip(size, dilation, strict=True)]
@@ -68,7 +68,7 @@ def _convolution(node: Node, constants: Constants) -> Operation:
         channels_first = values.permute(0, 3, 1, 2)
         if node["padding"] == "same" and not built_in:
             channels_first = _pad_same(channels_first, size, stride, dilation, 0.0)
-        return F.conv2d(channels_first, weight, bias, stride, padding, dilation, groups).permute(0, 2, 3, 1)
+        return functional.conv2d(channels_first, weight, bias, stride, padding, dilation, groups).permute(0, 2, 3, 1)
 
     return _activated(convolve, node)
 
@@ -76,12 +76,14 @@ def _convolution(node: Node, constants: Constants) -> Operation:
 def _transposed_convolution(node: Node, constants: Constants) -> Operation:
     weight = constants[node["inputs"][1]].permute(1, 0, 2, 3).contiguous()
     bias, stride = constants[node["inputs"][2]], node["stride"]
-    return lambda values: F.conv_transpose2d(values.permute(0, 3, 1, 2), weight, bias, stride).permute(0, 2, 3, 1)
+    return lambda values: functional.conv_transpose2d(values.permute(0, 3, 1, 2), weight, bias, stride).permute(
+        0, 2, 3, 1
+    )
 
 
 def _prelu(node: Node, constants: Constants) -> Operation:
     slope = constants[node["inputs"][1]].reshape(-1)
-    return lambda values: F.prelu(values.permute(0, 3, 1, 2), slope).permute(0, 2, 3, 1)
+    return lambda values: functional.prelu(values.permute(0, 3, 1, 2), slope).permute(0, 2, 3, 1)
 
 
 def _pool(node: Node, _constants: Constants) -> Operation:
@@ -89,13 +91,13 @@ def _pool(node: Node, _constants: Constants) -> Operation:
     if node["op"] == "AVERAGE_POOL_2D":
         if same:
             raise AssetError("average pooling with SAME padding is not supported")
-        return lambda values: F.avg_pool2d(values.permute(0, 3, 1, 2), size, stride).permute(0, 2, 3, 1)
+        return lambda values: functional.avg_pool2d(values.permute(0, 3, 1, 2), size, stride).permute(0, 2, 3, 1)
 
     def pool(values: Tensor) -> Tensor:
         channels_first = values.permute(0, 3, 1, 2)
         if same:
             channels_first = _pad_same(channels_first, size, stride, [1, 1], float("-inf"))
-        return F.max_pool2d(channels_first, size, stride).permute(0, 2, 3, 1)
+        return functional.max_pool2d(channels_first, size, stride).permute(0, 2, 3, 1)
 
     return pool
 
@@ -135,7 +137,7 @@ def _resize(node: Node, _constants: Constants) -> Operation:
 
     def resize(values: Tensor) -> Tensor:
         channels_first = values.permute(0, 3, 1, 2)
-        return F.interpolate(channels_first, size, mode="bilinear", align_corners=align).permute(0, 2, 3, 1)
+        return functional.interpolate(channels_first, size, mode="bilinear", align_corners=align).permute(0, 2, 3, 1)
 
     return resize
 
@@ -159,7 +161,7 @@ def _simple(function: Callable[..., Tensor], attribute: str | None = None) -> Ca
 
 
 def _pad(values: Tensor, paddings: list[list[int]]) -> Tensor:
-    return F.pad(values, [length for pair in reversed(paddings) for length in pair])
+    return functional.pad(values, [length for pair in reversed(paddings) for length in pair])
 
 
 _BUILDERS: dict[str, Callable[[Node, Constants], Operation]] = {
@@ -182,8 +184,8 @@ _BUILDERS: dict[str, Callable[[Node, Constants], Operation]] = {
     "PAD": _simple(_pad, "paddings"),
     "TRANSPOSE": _simple(lambda values, order: values.permute(order), "permutation"),
     "RESHAPE": _simple(lambda values, shape: values.reshape(values.shape[0], *shape), "shape"),
-    "RELU": _simple(F.relu),
-    "HARD_SWISH": _simple(F.hardswish),
+    "RELU": _simple(functional.relu),
+    "HARD_SWISH": _simple(functional.hardswish),
     "LOGISTIC": _simple(torch.sigmoid),
     "SQRT": _simple(torch.sqrt),
     "RSQRT": _simple(torch.rsqrt),
