@@ -28,7 +28,7 @@ from raytrack.export.head_files import (
     write_parameters,
 )
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
-from raytrack.export.source import FrameSource
+from raytrack.fit.observation import ImageLoader
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 
@@ -46,8 +46,24 @@ class Dataset:
     """The point of the tracker's world that became the dataset's origin."""
 
 
-def write_dataset(track: Track, head: HeadModel, source: FrameSource, folder: Path, config: ExportConfig) -> Dataset:
+def write_dataset(
+    track: Track,
+    head: HeadModel,
+    folder: Path,
+    config: ExportConfig,
+    *,
+    load_image: ImageLoader,
+    load_alpha: ImageLoader | None,
+) -> Dataset:
     """Write the dataset of one sequence, in place of what was in `folder`.
+
+    Args:
+        track: The track; frames where `tracked` is false are left out.
+        head: The head it was tracked with.
+        folder: The dataset's folder, such as `OUT/export/<sequence>`.
+        config: Background, split and the like.
+        load_image: Input frames, by their index in the track.
+        load_alpha: Their mattes; None keeps everything above the neck line.
 
     Raises:
         InputError: No frame of the track has a face.
@@ -61,7 +77,9 @@ def write_dataset(track: Track, head: HeadModel, source: FrameSource, folder: Pa
     with replaced_folder(folder) as temporary:
         writer.prepare(temporary)
         for timestep, frame in enumerate(frames):
-            writer.write_timestep(temporary, timestep, frame, source)
+            image = load_image(frame)
+            matte = np.full(image.shape[:2], 255, np.uint8) if load_alpha is None else load_alpha(frame)
+            writer.write_timestep(temporary, timestep, frame, image, matte)
         num_train = _write_transforms(temporary, track, frames, writer.records, config)
     return Dataset(
         num_frames=len(frames),
@@ -102,7 +120,7 @@ class _DatasetWriter:
             vertices = self._head.pose(self._neutral, self._joints, canonical)[0].numpy()
             self._meshes.write(folder / "canonical.obj", vertices, uv=True)
 
-    def write_timestep(self, folder: Path, timestep: int, frame: int, source: FrameSource) -> None:
+    def write_timestep(self, folder: Path, timestep: int, frame: int, image: np.ndarray, matte: np.ndarray) -> None:
         """Write the files of one timestep and keep its record."""
         picture = f"{timestep:05d}_{CAMERA_INDEX:02d}.png"
         parameters = self._parameters.select([frame])
@@ -110,8 +128,6 @@ class _DatasetWriter:
         neck_mask = projected_neck_line_mask(
             vertices + self._origin, self._neck_points, self._track.camera, fade=self._config.neck_fade
         )
-        image = source.image(frame)
-        matte = np.full(image.shape[:2], 255, np.uint8) if source.alpha is None else source.alpha(frame)
         alpha = np.round(matte * neck_mask).astype(np.uint8)
         shown = composited(image, alpha, self._config.background_color)
         compression = self._config.png_compression
