@@ -1,0 +1,36 @@
+"""How landmarks and mattes are found. Needs no torch: the command line reads it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+LandmarkMethod = Literal["auto", "facemesh"]
+MattingMethod = Literal["auto", "selfie", "given", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkConfig:
+    """Which detector finds the face and its landmarks."""
+
+    method: LandmarkMethod = "auto"
+    """`auto`: the best detector whose weights are at hand."""
+    max_faces: int = 8
+    """Follow at most so many faces in a frame, the largest; the clip's person is chosen among them."""
+
+    def __post_init__(self):
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MattingConfig:
+    """How the person is told from the background."""
+
+    method: MattingMethod = "auto"
+    """`auto`: the footage's own alpha or `given_folder` where there is one, else `selfie`. `none`: no matte, everything
+    counts as foreground."""
+    given_folder: str | None = None
+    """Masks for `given`: images named as the frames are, white for the person."""
+
+    def __post_init__(self):
+        if self.method == "given" and self.given_folder is None:
+            raise ValueError("matting method 'given' needs given_folder")
