@@ -1,0 +1,311 @@
+"""Pose, joints and expression of each frame by Gauss–Newton on colours, outline and landmarks.
+
+Every frame is its own small least-squares problem (iteratively reweighted for L1 costs) while the shared parameters stand
+still. A pixel's colour changes with the parameters as −(image gradient) · (motion of the surface point under it); the
+outline as the signed distance of silhouette points to the matte's edge. A blur schedule, coarse to fine, widens the basin.
+
+Frames are solved in two passes, even ones first, so that each pass only reads neighbours that nobody writes: the result
+does not depend on how many threads work.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from raytrack.fit.config import Weights
+from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.row_priors import RowPrior
+from raytrack.fit.shared import SharedParameters
+from raytrack.fit.surface import SurfaceModel
+from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
+from raytrack.geometry.camera import Camera, monocular_camera
+from raytrack.head.model import HeadModel
+from raytrack.head.parameters import NUM_POSE, block_slices
+from raytrack.render.protocol import Fragments, Renderer
+
+SMALLEST_RESIDUAL = 0.03
+"""Colour error (0 to 1) below which a pixel counts quadratically."""
+SMALLEST_LANDMARK_PX = 0.5
+OUTLINE_REACH_PX = 4.0
+"""Silhouette points further from the matte's edge than this are not the same outline."""
+DAMPING = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowProblem:
+    """Everything that stays fixed while rows are solved."""
+
+    head: HeadModel
+    surface: SurfaceModel
+    frames: TrackingFrames
+    weights: Weights
+    prior: RowPrior
+    landmark_weights: Float[np.ndarray, "frames landmarks"]
+    """Trust per point; 1 on average, 0 for all points of a frame without a face."""
+    ignored_faces: Bool[np.ndarray, " faces"]
+    """Faces that colours are not aligned to."""
+    ignored_outline: Bool[np.ndarray, " vertices"]
+    """Vertices whose silhouettes are not aligned to the matte: the open edge of the bust, occluded regions."""
+    make_renderer: Callable[[], Renderer]
+    num_threads: int
+    num_samples: int = 2500
+    """Pixels per frame and iteration."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowResult:
+    """Rows after a pass, and each frame's mean colour error before its first and its last iteration."""
+
+    rows: Float[Tensor, "frames columns"]
+    first_error: Float[np.ndarray, " frames"]
+    last_error: Float[np.ndarray, " frames"]
+
+
+class RowSolver:
+    """Solves rows on a thread pool, one renderer per thread."""
+
+    def __init__(self, problem: RowProblem) -> None:
+        self.problem = problem
+        self._local = threading.local()
+        head = problem.head
+        embedding = head.landmarks["facemesh"]
+        self._landmark_corners = head.faces[embedding.faces].numpy()
+        self._landmark_weights = embedding.barycentric.float().numpy()
+        self._faces = head.faces.numpy()
+        self._smooth = smoothness_weights(head.num_expressions, problem.weights)
+
+    def solve(
+        self,
+        rows: Float[Tensor, "frames columns"],
+        shared: SharedParameters,
+        active: Bool[np.ndarray, " frames"],
+        blur_schedule_px: Sequence[float],
+        *,
+        smooth: bool = True,
+        round_index: int = 0,
+    ) -> RowResult:
+        """One pass over the active frames.
+
+        Args:
+            rows: Packed parameters of every frame; rows of inactive frames come back unchanged.
+            shared: Held fixed.
+            active: Frames to solve.
+            blur_schedule_px: Gaussian σ of each iteration, in tracking pixels.
+            smooth: Pull towards the neighbouring frames.
+            round_index: Part of the seed of the pixel samples.
+        """
+        setting = _Setting.create(self.problem, shared)
+        result = rows.clone()
+        first, last = np.zeros(len(rows)), np.zeros(len(rows))
+        numbers = np.flatnonzero(active)
+        with ThreadPoolExecutor(self.problem.num_threads, initializer=_single_thread) as pool:
+            for parity in (0, 1):
+                chosen = [int(frame) for frame in numbers if frame % 2 == parity]
+                before = result.clone()
+
+                def one(frame: int, before: Tensor = before) -> tuple[int, Tensor, list[float]]:
+                    neighbours = [k for k in (frame - 1, frame + 1) if smooth and 0 <= k < len(before)]
+                    row, errors = self._solve_frame(setting, before, frame, neighbours, blur_schedule_px, round_index)
+                    return frame, row, errors
+
+                for frame, row, errors in pool.map(one, chosen):
+                    result[frame], first[frame], last[frame] = row, errors[0], errors[-1]
+        return RowResult(rows=result, first_error=first, last_error=last)
+
+    def _renderer(self) -> Renderer:
+        if not hasattr(self._local, "renderer"):
+            self._local.renderer = self.problem.make_renderer()
+        return self._local.renderer
+
+    def _solve_frame(self, setting, before, frame, neighbours, blur_schedule_px, round_index) -> tuple[Tensor, list[float]]:
+        row, errors = before[frame].clone(), []
+        generator = np.random.default_rng([self.problem.seed, round_index, frame])
+        target = self.problem.frames.targets([frame])
+        for blur_px in blur_schedule_px:
+            (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
+            matrix, gradient, error = self._normal_equations(setting, surface, frame, target, blur_px, generator)
+            curvature, slope = self.problem.prior.quadratic(row)
+            for neighbour in neighbours:
+                curvature = curvature + self._smooth
+                slope = slope + self._smooth * (row - before[neighbour])
+            matrix = matrix.double() + torch.diag(curvature.double())
+            diagonal = matrix.diagonal()
+            damped = matrix + torch.diag(DAMPING * diagonal + 1e-6)
+            step = torch.linalg.solve(damped, (gradient + slope).double())
+            row = row - step.float()
+            errors.append(error)
+        return row, errors
+
+    def _normal_equations(self, setting, surface, frame, target, blur_px, generator) -> tuple[Tensor, Tensor, float]:
+        drawing = self._draw(setting, surface, target)
+        residual, gradient = _image_gradients(drawing.image, target[0].numpy(), blur_px)
+        pixels = self._sample(drawing.fragments, generator)
+        groups = [self._photometric(setting, drawing, frame, pixels, residual, gradient), self._landmarks(frame, surface, setting)]
+        if self.problem.frames.signed_distance is not None and self.problem.weights.matte > 0:
+            groups.append(self._outline(setting, drawing, frame))
+        corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
+        jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_px)
+        return *_assemble(jacobian, metrics, pulls), drawing.mean_error
+
+    def _draw(self, setting: "_Setting", surface: PosedSurface, target: Tensor) -> "_Drawing":
+        renderer = self._renderer()
+        with torch.no_grad():
+            world = torch.from_numpy(surface.world)[None]
+            clip = setting.camera.clip(world)
+            image, fragments = renderer.shade(
+                clip, renderer.vertex_normals(world), setting.shared.texture, setting.shared.light[None], target
+            )
+            image = renderer.antialias(image, clip, fragments)
+            covered = fragments.coverage
+            error = float((image - target).abs().sum() / (3 * covered.sum().clamp_min(1)))
+        return _Drawing(image=image[0].numpy(), clip=clip, fragments=fragments, renderer=renderer,
+                        num_covered=max(int(covered.sum()), 1), mean_error=error)  # fmt: skip
+
+    def _sample(self, fragments: Fragments, generator: np.random.Generator) -> np.ndarray:
+        """Flat indices of covered pixels whose four neighbours are covered too."""
+        face = fragments.face_index[0].numpy()
+        covered = (face >= 0).astype(np.uint8)
+        inner = cv2.erode(covered, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), borderValue=0) > 0
+        inner &= ~self.problem.ignored_faces[np.maximum(face, 0)]
+        candidates = np.flatnonzero(inner)
+        if len(candidates) > self.problem.num_samples:
+            candidates = np.sort(generator.choice(candidates, self.problem.num_samples, replace=False))
+        return candidates
+
+    def _photometric(self, setting, drawing, frame, pixels, residual, gradient) -> tuple[np.ndarray, ...]:
+        face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
+        two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
+        barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
+        error = residual.reshape(-1, 3)[pixels]
+        slope = gradient.reshape(-1, 3, 2)[pixels]
+        weight = self.problem.weights.photo / (3 * max(len(pixels), 1)) / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
+        trust = self.problem.frames.pixel_weights(frame)
+        if trust is not None:
+            weight = weight * trust.ravel()[pixels, None]
+        # A colour moves by −slope · (point's motion): metric Σ w s sᵀ, pull −Σ w r s.
+        metric = np.einsum("nc,nca,ncb->nab", weight, slope, slope)
+        pull = -np.einsum("nc,nca->na", weight * error, slope)
+        return self._faces[face], barycentric, metric, pull
+
+    def _landmarks(self, frame: int, surface: PosedSurface, setting: "_Setting") -> tuple[np.ndarray, ...]:
+        world = (surface.world[self._landmark_corners] * self._landmark_weights[..., None]).sum(axis=1)
+        error = setting.project(world) - self.problem.frames.landmarks_px[frame]
+        trust = self.problem.landmark_weights[frame]
+        to_ndc = 2 / max(self.problem.frames.size_hw)
+        weight = self.problem.weights.landmark * to_ndc * trust / len(trust)
+        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_LANDMARK_PX)
+        metric = np.zeros((len(error), 2, 2))
+        metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
+        return self._landmark_corners, self._landmark_weights, metric, weight * error
+
+    def _outline(self, setting: "_Setting", drawing: "_Drawing", frame: int) -> tuple[np.ndarray, ...]:
+        """Silhouette points against background, pulled along the matte's distance field."""
+        edges = drawing.renderer.silhouette_edges(drawing.clip, drawing.fragments)
+        face = drawing.fragments.face_index[0].numpy()
+        owner, other = edges.owner_px.numpy(), edges.other_px.numpy()
+        vertices, share = edges.vertices.numpy(), edges.edge_weight.numpy()
+        outer = face[other[:, 1], other[:, 0]] < 0
+        outer &= self.problem.frames.above_chin(frame)[owner[:, 1], 0]
+        outer &= ~self.problem.ignored_outline[vertices].any(axis=1)
+        owner, other, vertices, share = owner[outer], other[outer], vertices[outer], share[outer]
+        crossing = edges.crossing.numpy()[outer, None]
+        point = owner * (1 - crossing) + other * crossing
+        height, width = self.problem.frames.size_hw
+        column = np.clip(point[:, 0].round().astype(int), 1, width - 2)
+        row = np.clip(point[:, 1].round().astype(int), 1, height - 2)
+        field = self.problem.frames.signed_distance[frame].astype(np.float32)
+        distance = field[row, column]
+        slope = np.stack([field[row, column + 1] - field[row, column - 1], field[row + 1, column] - field[row - 1, column]], -1) / 2
+        near = np.abs(distance) < OUTLINE_REACH_PX
+        weight = self.problem.weights.matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
+        metric = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]
+        pull = (weight * distance)[:, None] * slope
+        weights = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+        return np.concatenate([vertices, vertices[:, :1]], axis=1), weights, metric, pull
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """Shared parameters, unpacked once per pass."""
+
+    shared: SharedParameters
+    neutral: Tensor
+    joints: Tensor
+    camera: Camera
+    cam_from_world: np.ndarray
+    focal_px: float
+
+    @classmethod
+    def create(cls, problem: RowProblem, shared: SharedParameters) -> "_Setting":
+        neutral, joints = problem.head.identity(shared.shape)
+        focal_px = shared.focal_px * problem.frames.scale
+        camera = monocular_camera(torch.tensor(focal_px), problem.frames.size_hw)
+        return cls(shared=shared, neutral=neutral + shared.offset, joints=joints, camera=camera,
+                   cam_from_world=camera.cam_from_world.numpy(), focal_px=focal_px)  # fmt: skip
+
+    def project(self, world: np.ndarray) -> np.ndarray:
+        return self.camera.project(torch.from_numpy(world.astype(np.float32))).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """One render of one frame."""
+
+    image: np.ndarray
+    clip: Tensor
+    fragments: Fragments
+    renderer: Renderer
+    num_covered: int
+    mean_error: float
+
+
+def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:
+    """Curvature per column of the pull towards one of two neighbouring frames."""
+    result = torch.zeros(NUM_POSE + num_expressions)
+    per_block = {
+        "rotation": weights.smooth_rotation, "translation": weights.smooth_translation, "neck_pose": weights.smooth_neck,
+        "jaw_pose": weights.smooth_jaw, "expression": weights.smooth_expression,
+    }  # fmt: skip
+    for name, columns in block_slices(num_expressions).items():
+        if name in per_block:
+            result[columns] = per_block[name] / (columns.stop - columns.start)
+    return result
+
+
+def _image_gradients(image: np.ndarray, target: np.ndarray, blur_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Residual (h, w, 3) and central-difference slope (h, w, 3, 2) of the render, both blurred."""
+    if blur_px > 0:
+        image = cv2.GaussianBlur(image, (0, 0), blur_px)
+        target = cv2.GaussianBlur(target, (0, 0), blur_px)
+    slope = np.zeros((*image.shape, 2), np.float32)
+    slope[:, 1:-1, :, 0] = (image[:, 2:] - image[:, :-2]) / 2
+    slope[1:-1, :, :, 1] = (image[2:] - image[:-2]) / 2
+    return image - target, slope
+
+
+def _assemble(jacobian: np.ndarray, metrics: np.ndarray, pulls: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Normal equations Σ Jᵀ M J and Σ Jᵀ p over points with 2 × 2 metrics M and pulls p."""
+    # A 2 × 2 Cholesky factor per point, in closed form; rows of L ᵀ J then make one tall matrix.
+    first = np.sqrt(np.maximum(metrics[:, 0, 0], 0))
+    cross = metrics[:, 0, 1] / np.maximum(first, 1e-12)
+    second = np.sqrt(np.maximum(metrics[:, 1, 1] - cross**2, 0))
+    points = torch.from_numpy(jacobian)
+    factor = torch.from_numpy(np.stack([first, cross, second], axis=1).astype(np.float32))
+    top = factor[:, 0:1] * points[:, 0] + factor[:, 1:2] * points[:, 1]
+    bottom = factor[:, 2:3] * points[:, 1]
+    tall = torch.cat([top, bottom])
+    pull = torch.from_numpy(pulls.astype(np.float32)).flatten()
+    return tall.T @ tall, points.flatten(0, 1).T @ pull
+
+
+def _single_thread() -> None:
+    """Keep torch from starting threads of its own inside a worker thread."""
+    torch.set_num_threads(1)

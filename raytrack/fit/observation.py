@@ -1,0 +1,37 @@
+"""What the tracker is given: one sequence's pictures and what was observed in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+ImageLoader = Callable[[int], np.ndarray]
+"""Frame index to picture: uint8 RGB (h, w, 3), or uint8 matte (h, w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceObservation:
+    """One camera's view of one sequence, in time order."""
+
+    size_hw: tuple[int, int]
+    timestep_ids: tuple[str, ...]
+    timestamps_s: Float[np.ndarray, " frames"]
+    load_image: ImageLoader
+    load_alpha: ImageLoader | None
+    """Foreground mattes, 255 = foreground; None when there are none."""
+    landmarks_px: Float[np.ndarray, "frames landmarks 2"]
+    """Face Mesh points (x, y), pixel centres at half-integers; anything where there is no face."""
+    scores: Float[np.ndarray, " frames"]
+    """Confidence of the detection in [0, 1]; 0 where no face was found."""
+    expression_scores: Float[np.ndarray, "frames scores"] | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames, tracked or not."""
+        return len(self.timestep_ids)
+
+    @property
+    def detected(self) -> Bool[np.ndarray, " frames"]:
+        """Frames in which the face was found."""
+        return self.scores > 0

@@ -1,0 +1,95 @@
+"""What a frame's parameters should look like before any picture is seen: quadratic, so that Gauss–Newton sees it whole."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from raytrack.fit.config import Weights
+from raytrack.head.model import HeadModel
+from raytrack.head.parameters import NUM_POSE, block_slices
+
+_HELD = 1e6
+"""Weight that holds a disabled expression at zero."""
+_JAW_SIDEWAYS = 3.0
+"""The jaw turns about y and z this much less readily than it opens."""
+_JAW_CLOSING = 10.0
+"""The jaw does not close beyond rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPrior:
+    """Weighted squares of row parameters, of their excess over [0, 1] (expressions), and of the eyes' difference."""
+
+    squares: Float[Tensor, " columns"]
+    expression_range: float
+    expression_unit: bool
+    """Whether expression coefficients are named units in [0, 1] (not principal components)."""
+    jaw_closing: float
+    eyes_apart: float
+
+    @classmethod
+    def create(cls, head: HeadModel, weights: Weights) -> "RowPrior":
+        """The prior of the photometric objective: every weight multiplies a mean over its block."""
+        squares = torch.zeros(NUM_POSE + head.num_expressions)
+        blocks = block_slices(head.num_expressions)
+        squares[blocks["neck_pose"]] = weights.neck / 3
+        squares[blocks["jaw_pose"]] = weights.jaw / 3
+        squares[blocks["jaw_pose"]][1:] += weights.jaw * _JAW_SIDEWAYS / 2
+        squares[blocks["eyes_pose"]] = weights.eyes / 6
+        squares[blocks["expression"]] = weights.expression / head.num_expressions
+        squares[blocks["expression"]][~head.expression_enabled] = _HELD
+        return cls(
+            squares=squares,
+            expression_range=weights.expression_range / head.num_expressions,
+            expression_unit=_has_units(head),
+            jaw_closing=weights.jaw * _JAW_CLOSING,
+            eyes_apart=weights.eyes_apart / 3,
+        )
+
+    def scaled(self, factor: float) -> "RowPrior":
+        """The same prior at another scale of the objective. Held expressions stay held."""
+        held = self.squares >= _HELD
+        return RowPrior(
+            squares=torch.where(held, self.squares, self.squares * factor),
+            expression_range=self.expression_range * factor,
+            expression_unit=self.expression_unit,
+            jaw_closing=self.jaw_closing * factor,
+            eyes_apart=self.eyes_apart * factor,
+        )
+
+    def value(self, rows: Float[Tensor, "frames columns"]) -> Float[Tensor, " frames"]:
+        """Cost of each row. Differentiable."""
+        eyes = rows[:, 12:15] - rows[:, 15:18]
+        total = (self.squares * rows.square()).sum(dim=1) + self.eyes_apart * eyes.square().sum(dim=1)
+        total = total + self.jaw_closing * rows[:, 9].clamp_max(0).square()
+        if self.expression_unit:
+            expression = rows[:, NUM_POSE:]
+            excess = (expression - expression.clamp(0, 1)).square().sum(dim=1)
+            total = total + self.expression_range * excess
+        return total
+
+    def quadratic(self, row: Float[Tensor, " columns"]) -> tuple[Float[Tensor, " columns"], Float[Tensor, " columns"]]:
+        """Diagonal curvature and gradient of `value` at one row."""
+        curvature = 2 * self.squares
+        gradient = curvature * row
+        curvature = curvature.clone()
+        curvature[12:18] += 2 * self.eyes_apart
+        difference = 2 * self.eyes_apart * (row[12:15] - row[15:18])
+        gradient[12:15] += difference
+        gradient[15:18] -= difference
+        if float(row[9]) < 0:
+            curvature[9] += 2 * self.jaw_closing
+            gradient[9] += 2 * self.jaw_closing * row[9]
+        if self.expression_unit:
+            outside = row[NUM_POSE:] - row[NUM_POSE:].clamp(0, 1)
+            curvature[NUM_POSE:] += 2 * self.expression_range * (outside != 0)
+            gradient[NUM_POSE:] += 2 * self.expression_range * outside
+        return curvature, gradient
+
+
+def _has_units(head: HeadModel) -> bool:
+    """Named expressions are units in [0, 1]; numbered ones are principal components."""
+    enabled: Bool[Tensor, " expressions"] = head.expression_enabled
+    return bool(enabled.any()) and not any(name.rstrip("0123456789") in {"", "expression_"} for name in head.expression_names)

@@ -1,0 +1,97 @@
+"""What all frames of a sequence share, and the optimisers' small state."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from raytrack.geometry.harmonics import white_light
+from raytrack.head.model import HeadModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedParameters:
+    """Identity, offsets, appearance and focal length of a sequence."""
+
+    shape: Float[Tensor, " shapes"]
+    offset: Float[Tensor, "vertices 3"]
+    """Metres, added to the template."""
+    texture: Float[Tensor, "size size 3"]
+    """Albedo, row 0 at v = 0; may leave [0, 1] a little while fitting."""
+    light: Float[Tensor, "9 3"]
+    log_focal: Float[Tensor, ""]
+    """Log of the focal length in pixels of the input size."""
+
+    @classmethod
+    def start(cls, head: HeadModel, shape: Float[Tensor, " shapes"], focal_px: float, texture_size: int) -> "SharedParameters":
+        """No offset, white light, the head's own albedo."""
+        return cls(
+            shape=shape,
+            offset=torch.zeros(head.num_vertices, 3),
+            texture=resampled_texture(head.albedo, texture_size),
+            light=white_light(),
+            log_focal=torch.tensor(focal_px, dtype=torch.float32).log(),
+        )
+
+    @property
+    def focal_px(self) -> float:
+        """Focal length in pixels of the input size."""
+        return float(self.log_focal.exp())
+
+    def with_values(self, **values: Tensor) -> "SharedParameters":
+        """A copy with some fields replaced."""
+        return replace(self, **values)
+
+
+def resampled_texture(texture: Float[Tensor, "size size 3"], size: int) -> Float[Tensor, "new new 3"]:
+    """Texture at another size: averaged down, interpolated up."""
+    if texture.shape[0] == size:
+        return texture.clone()
+    planes = texture.permute(2, 0, 1)[None]
+    mode = "area" if size < texture.shape[0] else "bilinear"
+    options = {} if mode == "area" else {"align_corners": False}
+    return torch.nn.functional.interpolate(planes, size=(size, size), mode=mode, **options)[0].permute(1, 2, 0).contiguous()
+
+
+class Adam:
+    """Adam for one tensor (Kingma and Ba, 2015). `step` returns the new value; the state is exact to save and load."""
+
+    def __init__(self, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.steps = 0
+        self._mean: Tensor | None = None
+        self._square: Tensor | None = None
+
+    def step(self, value: Tensor, gradient: Tensor, scale: float = 1.0) -> Tensor:
+        """Value after one step at `scale` times the learning rate."""
+        first, second = self.betas
+        if self._mean is None or self._square is None:
+            self._mean, self._square = torch.zeros_like(value), torch.zeros_like(value)
+        self.steps += 1
+        self._mean.mul_(first).add_(gradient, alpha=1 - first)
+        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        denominator = (self._square / (1 - second**self.steps)).sqrt_().add_(1e-8)
+        rate = -self.learning_rate * scale / (1 - first**self.steps)
+        return torch.addcdiv(value, self._mean, denominator, value=rate)
+
+
+class RowAdam:
+    """Adam whose every row has its own step count: rows outside a batch neither move nor age."""
+
+    def __init__(self, learning_rates: Float[Tensor, " columns"], num_rows: int) -> None:
+        self.learning_rates = learning_rates
+        columns = len(learning_rates)
+        self._mean = torch.zeros(num_rows, columns)
+        self._square = torch.zeros(num_rows, columns)
+        self._steps = torch.zeros(num_rows, 1)
+
+    def step(self, values: Float[Tensor, "rows columns"], rows: Tensor, gradient: Float[Tensor, "batch columns"], scale: float) -> None:
+        """Move the given rows of `values` in place."""
+        mean = self._mean[rows] * 0.9 + gradient * 0.1
+        square = self._square[rows] * 0.999 + gradient.square() * 0.001
+        steps = self._steps[rows] + 1
+        self._mean[rows], self._square[rows], self._steps[rows] = mean, square, steps
+        unbiased = (square / (1 - 0.999**steps)).sqrt() + 1e-8
+        values[rows] -= scale * self.learning_rates * (mean / (1 - 0.9**steps)) / unbiased

@@ -1,0 +1,256 @@
+"""Adam on what frames share (identity, offsets, texture, light, focal length), over batches of frames.
+
+The same step also moves the rows of the batch when it is told to: that is all the `vhap` preset needs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from raytrack.fit.config import Weights
+from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.row_priors import RowPrior
+from raytrack.fit.shared import Adam, RowAdam, SharedParameters
+from raytrack.geometry.camera import monocular_camera
+from raytrack.geometry.mesh import uniform_laplacian
+from raytrack.head.model import HeadModel
+from raytrack.head.parameters import FrameParameters
+from raytrack.render.perturbation import RegionPerturbation
+from raytrack.render.protocol import Fragments, Renderer
+
+LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffsetRegions:
+    """How static offsets are regularised, per vertex."""
+
+    laplacian_weight: Float[Tensor, "vertices 1"]
+    """Square root of the factor on the Laplacian term: small where the head's basis knows little (hair, ears, bust)."""
+    allowed: Float[Tensor, "vertices 1"]
+    """0 where offsets stay zero (eyes, teeth, mouth), else 1."""
+    limit_m: Float[Tensor, "vertices 1"]
+    """Largest offset per coordinate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedProblem:
+    """Everything that stays fixed during Adam stages."""
+
+    head: HeadModel
+    frames: TrackingFrames
+    weights: Weights
+    prior: RowPrior
+    landmark_weights: Float[np.ndarray, "frames landmarks"]
+    offsets: OffsetRegions
+    held_outline: Bool[Tensor, " vertices"]
+    """Vertices whose silhouettes give no gradient."""
+    untextured_faces: Bool[Tensor, " faces"]
+    """Faces whose colours move neither geometry nor texture."""
+    inside_mouth: Bool[Tensor, " faces"]
+    """Faces that only show when the mouth is open."""
+    perturbation: RegionPerturbation | None
+    """Region perturbation; used where there is no matte."""
+    renderer: Renderer
+
+
+class SharedOptimiser:
+    """Runs batches; owns the Adam state, nothing else that changes."""
+
+    def __init__(self, problem: SharedProblem, learning_rates: dict[str, float] | None = None) -> None:
+        self.problem = problem
+        self._rates = LEARNING_RATES if learning_rates is None else learning_rates
+        self._adams: dict[str, Adam] = {}
+        self._laplacian = _SparseProduct(uniform_laplacian(problem.head.faces.numpy(), problem.head.num_vertices))
+        embedding = problem.head.landmarks["facemesh"]
+        self._corners = problem.head.faces[embedding.faces]
+        self._barycentric = embedding.barycentric[..., None]
+        self._row_adam: RowAdam | None = None
+
+    def epochs(
+        self,
+        rows: Float[Tensor, "frames columns"],
+        shared: SharedParameters,
+        active: Bool[np.ndarray, " frames"],
+        optimise: Sequence[str],
+        *,
+        num_epochs: float,
+        batch_size: int,
+        generator: np.random.Generator,
+        first_scale: float = 1.0,
+        decay: float = 0.8,
+        weights: Weights | None = None,
+        colours_only: bool = False,
+    ) -> tuple[SharedParameters, float]:
+        """Shuffled passes over the active frames.
+
+        Args:
+            rows: Held fixed.
+            shared: Starting values.
+            active: Frames to draw batches from.
+            optimise: Names of the fields of `SharedParameters` that move.
+            num_epochs: May be a fraction.
+            batch_size: Frames per step.
+            generator: Order of the frames.
+            first_scale: Factor on the learning rates in the first epoch.
+            decay: Factor per epoch.
+            weights: In place of the problem's.
+            colours_only: Leave landmarks, matte and antialiasing out: for textures.
+
+        Returns:
+            The new values and the mean photometric error of the last epoch.
+        """
+        numbers = np.flatnonzero(active)
+        steps_left = max(1, round(num_epochs * len(numbers) / batch_size))
+        scale, errors = first_scale, []
+        while steps_left > 0:
+            errors = []
+            order = generator.permutation(numbers)
+            for start in range(0, len(order), batch_size):
+                batch = np.sort(order[start : start + batch_size])
+                shared, error = self.step(
+                    rows, shared, batch, optimise, scale=scale, weights=weights, colours_only=colours_only, generator=generator
+                )
+                errors.append(error)
+                steps_left -= 1
+                if steps_left == 0:
+                    break
+            scale *= decay
+        return shared, float(torch.stack(errors).mean())
+
+    def step(
+        self,
+        rows: Float[Tensor, "frames columns"],
+        shared: SharedParameters,
+        batch: np.ndarray,
+        optimise: Sequence[str],
+        *,
+        scale: float,
+        generator: np.random.Generator,
+        weights: Weights | None = None,
+        colours_only: bool = False,
+    ) -> tuple[SharedParameters, Tensor]:
+        """One Adam step on a batch of frames; returns new values and the photometric error."""
+        weights = weights or self.problem.weights
+        values = {name: getattr(shared, name) for name in ("shape", "offset", "texture", "light", "log_focal")}
+        leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
+        values.update(leaves)
+        loss, photo = self._loss(rows[torch.from_numpy(batch)], values, batch, optimise, weights, colours_only, generator)
+        loss.backward()
+        moved = {}
+        for name in optimise:
+            adam = self._adams.setdefault(name, Adam(self._rates[name]))
+            gradient = leaves[name].grad
+            if gradient is None:
+                continue
+            moved[name] = adam.step(getattr(shared, name), gradient, scale)
+        if "offset" in moved:
+            limit = self.problem.offsets.limit_m
+            moved["offset"] = torch.minimum(torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit)
+        return shared.with_values(**moved), photo.detach()
+
+    def forget(self) -> None:
+        """Start the Adam state anew."""
+        self._adams.clear()
+
+    def _loss(self, rows, values, batch, optimise, weights, colours_only, generator) -> tuple[Tensor, Tensor]:
+        problem = self.problem
+        head, frames = problem.head, problem.frames
+        vertices = head.vertices(FrameParameters.unpack(rows), values["shape"], values["offset"])
+        camera = monocular_camera(values["log_focal"].exp() * frames.scale, frames.size_hw)
+        clip = camera.clip(vertices)
+        target = frames.targets(batch)
+        renderer = problem.renderer
+        image, fragments = renderer.shade(clip, renderer.vertex_normals(vertices), values["texture"], values["light"][None], target)
+        trust = self._trust(batch, fragments, colours_only)
+        if colours_only:
+            covered = fragments.coverage.sum().clamp_min(1)
+            photo = ((image - target).abs() * trust[..., None]).sum() / (3 * covered)
+            return weights.photo * photo + self._appearance_terms(values, weights, optimise), photo
+        photo, matte = self._image_terms(image, clip, fragments, target, batch, trust, generator)
+        loss = weights.photo * photo + weights.matte * matte
+        loss = loss + self._landmark_term(camera, vertices, batch, weights.landmark)
+        loss = loss + self._appearance_terms(values, weights, optimise)
+        if "shape" in optimise:
+            loss = loss + weights.shape * values["shape"].square().mean()
+        if "offset" in optimise:
+            loss = loss + self._offset_terms(values["offset"], weights)
+        return loss, photo
+
+    def _trust(self, batch: np.ndarray, fragments: Fragments, texture_stage: bool) -> Float[Tensor, "batch height width"]:
+        """Weight of each pixel's colour."""
+        per_frame = [self.problem.frames.pixel_weights(int(frame)) for frame in batch]
+        if per_frame[0] is None:
+            trust = torch.ones(fragments.face_index.shape)
+        else:
+            trust = torch.from_numpy(np.stack(per_frame))
+        face = fragments.face_index.clamp_min(0).long()
+        ignored = self.problem.untextured_faces[face]
+        closed = torch.from_numpy(~self.problem.frames.mouth_open[batch])[:, None, None]
+        ignored = ignored | (closed & self.problem.inside_mouth[face])
+        if texture_stage and self.problem.frames.matte is not None:
+            # Below the chin the matte knows nothing of the mesh, but where it is clear there is background all the same.
+            alpha = torch.from_numpy(self.problem.frames.matte[batch].astype(np.float32))
+            trust = trust * (alpha > 0.5)
+        return trust * ~ignored
+
+    def _image_terms(self, image, clip, fragments, target, batch, trust, generator) -> tuple[Tensor, Tensor]:
+        problem = self.problem
+        if problem.perturbation is not None:
+            seed = int(generator.integers(2**31))
+            image = problem.perturbation.apply(image, target, fragments, torch.Generator().manual_seed(seed))
+        coverage = fragments.coverage.float()[..., None]
+        held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
+        blended = problem.renderer.antialias(torch.cat([image, coverage], dim=-1), held, fragments)
+        covered = fragments.coverage.sum().clamp_min(1)
+        photo = ((blended[..., :3] - target).abs() * trust[..., None]).sum() / (3 * covered)
+        if problem.frames.matte is None:
+            return photo, torch.zeros(())
+        alpha = torch.from_numpy(problem.frames.matte[batch].astype(np.float32))
+        above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
+        return photo, ((blended[..., 3] - alpha).abs() * above).sum() / covered
+
+    def _landmark_term(self, camera, vertices: Tensor, batch: np.ndarray, weight: float) -> Tensor:
+        points = (vertices[:, self._corners] * self._barycentric).sum(dim=2)
+        trust = torch.from_numpy(self.problem.landmark_weights[batch].astype(np.float32))
+        error = (camera.project(points) - torch.from_numpy(self.problem.frames.landmarks_px[batch])).abs().sum(dim=-1)
+        return weight * (error * trust).mean() * (2 / max(self.problem.frames.size_hw))
+
+    def _appearance_terms(self, values: dict[str, Tensor], weights: Weights, optimise: Sequence[str]) -> Tensor:
+        total = torch.zeros(())
+        if "texture" in optimise:
+            texture = values["texture"]
+            across = (texture[:, 1:] - texture[:, :-1]).square().mean()
+            down = (texture[1:] - texture[:-1]).square().mean()
+            total = total + weights.texture_variation * (across + down)
+        return total
+
+    def _offset_terms(self, offset: Float[Tensor, "vertices 3"], weights: Weights) -> Tensor:
+        curvature = _SparseApply.apply(offset, self._laplacian) * self.problem.offsets.laplacian_weight
+        return weights.offset_laplacian * curvature.square().mean() + weights.offset_size * offset.abs().mean()
+
+
+class _SparseProduct:
+    """A constant sparse matrix and its transpose."""
+
+    def __init__(self, matrix: sp.csr_matrix) -> None:
+        self.matrix = matrix
+        self.transpose = matrix.T.tocsr()
+
+
+class _SparseApply(torch.autograd.Function):
+    """Constant sparse matrix times dense columns; scipy's product is many times faster than torch's on a CPU."""
+
+    @staticmethod
+    def forward(ctx, columns: Tensor, product: _SparseProduct) -> Tensor:
+        ctx.product = product
+        return torch.from_numpy(product.matrix @ columns.detach().numpy())
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.from_numpy(ctx.product.transpose @ gradient.contiguous().numpy()), None
