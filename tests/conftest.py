@@ -1,5 +1,6 @@
 """What all tests share: shape checks, reproducible arithmetic, real footage where there is some."""
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,22 @@ def pytest_configure() -> None:
         # The numeric tower lets an int stand for a float, as type checkers do.
         checker = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
         install_import_hook(list(shape_checked_modules()), checker)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses real footage, and skip what needs a CUDA device where there is none."""
+    for item in items:
+        if "shared_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
+        if item.get_closest_marker("gpu") and not _has_cuda():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@functools.cache
+def _has_cuda() -> bool:
+    import torch  # noqa: PLC0415 - only when a test asks
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(autouse=True)
