@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
@@ -73,12 +73,9 @@ def neck_line_points(head: HeadModel) -> NeckLinePoints:
 
 
 def projected_neck_line_mask(
-    vertices_world: Float[Tensor, "vertices 3"], points: NeckLinePoints, camera: Camera, *, fade: float
+    vertices_world: Float[np.ndarray, "vertices 3"], points: NeckLinePoints, camera: Camera, *, fade: float
 ) -> Float[np.ndarray, "height width"]:
     """`neck_line_mask` of posed vertices (metres) in a camera."""
-    chosen = vertices_world[[points.bust, *points.sides]].double()
-    camera = Camera(
-        intrinsics=camera.intrinsics.double(), cam_from_world=camera.cam_from_world.double(), size_hw=camera.size_hw
-    )
-    projected = camera.project(chosen).numpy()
+    chosen = torch.from_numpy(vertices_world[[points.bust, *points.sides]])
+    projected = camera.project(chosen).numpy().astype(np.float64)
     return neck_line_mask(projected[0], projected[1:], camera.size_hw, fade=fade)

@@ -101,7 +101,7 @@ class _DatasetWriter:
             self._neutral = self._neutral + track.static_offset[0]
         self._meshes = None if is_flame(head) else ObjWriter(head)
         self._neck_points = neck_line_points(head)
-        self._origin = torch.from_numpy(origin).float()
+        self._origin = origin.astype(np.float32)
         self._view = {
             **intrinsics_record(track.camera),
             "transform_matrix": world_from_camera_gl(track.camera, origin).tolist(),
@@ -124,7 +124,7 @@ class _DatasetWriter:
         """Write the files of one timestep and keep its record."""
         picture = f"{timestep:05d}_{CAMERA_INDEX:02d}.png"
         parameters = self._parameters.select([frame])
-        vertices = self._head.pose(self._neutral, self._joints, parameters)[0]
+        vertices = self._head.pose(self._neutral, self._joints, parameters)[0].numpy()
         neck_mask = projected_neck_line_mask(
             vertices + self._origin, self._neck_points, self._track.camera, fade=self._config.neck_fade
         )
@@ -142,7 +142,7 @@ class _DatasetWriter:
         }
         if self._meshes is not None:
             paths |= {"mesh_path": f"meshes/{timestep:05d}.obj", "exp_path": f"expressions/{timestep:05d}.txt"}
-            self._meshes.write(folder / paths["mesh_path"], vertices.numpy(), uv=False)
+            self._meshes.write(folder / paths["mesh_path"], vertices, uv=False)
             coefficients = "".join(f"{value:.6f}\n" for value in parameters.expression[0].tolist())
             (folder / paths["exp_path"]).write_text(coefficients, encoding="ascii", newline="\n")
         self.records.append(

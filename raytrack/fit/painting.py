@@ -1,0 +1,125 @@
+"""Drawing a finished track over its input frames, at their full size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+
+from raytrack.fit.track import Track
+from raytrack.geometry.camera import Camera
+from raytrack.head.model import HeadModel
+from raytrack.head.regions import PERTURBATION_REGIONS
+from raytrack.render.protocol import Topology
+from raytrack.render.registry import make_renderer
+
+PAINTED_REGIONS = PERTURBATION_REGIONS
+"""What the values of `Painted.region_index` stand for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """One frame as the track explains it."""
+
+    color: UInt8[np.ndarray, "height width 3"]
+    """The anti-aliased render over the input frame, RGB."""
+    mask: Bool[np.ndarray, "height width"]
+    """Pixels whose centre the head covers."""
+    normals: Float[np.ndarray, "height width 3"]
+    """Unit surface normals in world axes; 0 where nothing is covered."""
+    region_index: Int[np.ndarray, "height width"]
+    """Index into `PAINTED_REGIONS`; −1 where nothing, or no region, is covered."""
+    landmarks_px: Float[np.ndarray, "points 2"]
+    """The head's Face Mesh landmarks (478 points), projected."""
+    vertices: Float[np.ndarray, "vertices 3"]
+    """World vertices, metres."""
+
+
+class FramePainter:
+    """Draws frames of one track.
+
+    What `paint` returns depends on the track and the frame alone, so frames may be drawn in any order, by any number of
+    painters; one painter serves one thread at a time.
+    """
+
+    def __init__(self, track: Track, head: HeadModel, renderer_name: str = "auto", num_threads: int = 1) -> None:
+        """Prepare what all frames share.
+
+        Args:
+            track: The track to draw.
+            head: The head it was tracked with.
+            renderer_name: One of `raytrack.render.registry`'s back ends.
+            num_threads: Threads of a CPU back end; the result does not depend on it.
+
+        Raises:
+            ValueError: The head does not fit the track.
+        """
+        if head.num_expressions != track.parameters.expression.shape[1]:
+            given = track.parameters.expression.shape[1]
+            raise ValueError(f"{head.name} has {head.num_expressions} expression coefficients, the track {given}")
+        self._track, self._head = track, head
+        topology = head.topology()
+        self._renderer = make_renderer(
+            renderer_name,
+            Topology(
+                faces=topology.faces,
+                uv=topology.uv,
+                uv_faces=topology.uv_faces,
+                num_vertices=topology.num_vertices,
+            ),
+            num_threads=num_threads,
+        )
+        self._neutral, self._joints = head.identity(track.shape)
+        if track.static_offset is not None:
+            self._neutral = self._neutral + track.static_offset[0]
+        self._region_of_face = _region_of_face(head)
+
+    def camera(self) -> Camera:
+        """The camera that frames are drawn with, at the input's size."""
+        return self._track.camera
+
+    def vertices(self, index: int) -> Float[torch.Tensor, "vertices 3"]:
+        """World vertices of a frame, metres."""
+        with torch.no_grad():
+            return self._head.pose(self._neutral, self._joints, self._track.parameters.select([index]))[0]
+
+    def landmarks_px(self, index: int) -> Float[np.ndarray, "points 2"]:
+        """Projected Face Mesh landmarks of a frame, without drawing it."""
+        return self.camera().project(self._head.landmarks_world(self.vertices(index))).numpy()
+
+    @torch.no_grad()
+    def paint(self, index: int, image: UInt8[np.ndarray, "height width 3"]) -> Painted:
+        """Draw one frame.
+
+        Args:
+            index: The frame, from 0.
+            image: The input frame, RGB, of the track's size.
+
+        Raises:
+            ValueError: The image has another size.
+        """
+        if image.shape[:2] != self._track.size_hw:
+            raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the track {self._track.size_hw}")
+        renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)[None]
+        clip, normals = camera.clip(vertices), renderer.vertex_normals(vertices)
+        background = torch.from_numpy(image)[None].float() / 255
+        shaded, fragments = renderer.shade(clip, normals, self._track.texture, self._track.lights[None], background)
+        color = renderer.antialias(shaded, clip, fragments)[0]
+        face_index = fragments.face_index[0].numpy()
+        return Painted(
+            color=(color.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
+            mask=face_index >= 0,
+            normals=torch.nn.functional.normalize(renderer.interpolate(normals, fragments)[0], dim=-1).numpy(),
+            # Index −1 picks the last entry, which stands for "nothing".
+            region_index=self._region_of_face[face_index],
+            landmarks_px=camera.project(self._head.landmarks_world(vertices[0])).numpy(),
+            vertices=vertices[0].numpy(),
+        )
+
+
+def _region_of_face(head: HeadModel) -> Int[np.ndarray, " faces_and_nothing"]:
+    """Region of each face, with −1 appended for pixels without a face; later regions win."""
+    regions = np.full(len(head.faces) + 1, -1, np.int8)
+    for index, name in enumerate(PAINTED_REGIONS):
+        regions[:-1][head.face_region(name).numpy()] = index
+    return regions
