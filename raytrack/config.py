@@ -1,0 +1,232 @@
+"""The whole configuration of a run: frozen dataclasses, read from YAML with every key, type and range checked.
+
+Each package keeps its own dataclasses in a torch-free ``config.py``; here they are collected.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import yaml
+
+from raytrack.errors import ConfigError
+from raytrack.export.config import ExportConfig
+from raytrack.fit.config import TrackConfig
+from raytrack.tables.keys import SequenceKey, safe_name
+
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceConfig:
+    """One sequence of a job: where its footage is and what it is called.
+
+    Paths are relative to the job file; ``assets:NAME`` is a file that ships with raytrack.
+    """
+
+    video: str
+    """A video file, or a folder of images."""
+    name: str = ""
+    """Names the sequence's folders; by default the video's name."""
+    dataset: str = "monocular"
+    subject: str = ""
+    """Who is seen; by default the sequence's name."""
+    masks: str = ""
+    """A folder of foreground masks, one per frame, for `matting: given`."""
+    ground_truth: str = ""
+    """What the tracker should have found, where the footage was rendered; adds `ground_truth` to the summary."""
+
+    @property
+    def key(self) -> SequenceKey:
+        """Dataset, subject and sequence names.
+
+        Raises:
+            ConfigError: A name cannot name a folder.
+        """
+        name = self.name or safe_name(Path(self.video.removeprefix("assets:")).stem)
+        return SequenceKey(dataset=self.dataset, subject=self.subject or name, sequence=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """How the work is cut up and carried out. Nothing here but `chunk_frames` can change a result."""
+
+    chunk_frames: int = 256
+    """Frames of one task in the stages that work on frames one by one."""
+    cpus: int | None = None
+    """CPUs that a local run may use; all by default. On a cluster, the cluster decides."""
+    track_cpus: int = 2
+    """CPUs of one tracking actor; fewer where no node has as many."""
+    time_limit_factor: float = 1.0
+    """Multiplies every stage's time limit."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        for name in ("chunk_frames", "track_cpus", "time_limit_factor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"pipeline.{name} must be positive, got {getattr(self, name)}")
+        if self.cpus is not None and self.cpus < 1:
+            raise ValueError(f"pipeline.cpus must be at least 1, got {self.cpus}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run is told."""
+
+    sequences: tuple[SequenceConfig, ...] = ()
+    head: str = "default"
+    """The head model."""
+    track: TrackConfig = field(default_factory=TrackConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def __post_init__(self) -> None:
+        """Check that sequence names are usable and differ.
+
+        Raises:
+            ConfigError: A name cannot name a folder, or two sequences share one.
+        """
+        seen: dict[str, str] = {}
+        for sequence in self.sequences:
+            name = sequence.key.sequence
+            if name in seen:
+                raise ConfigError(
+                    f"two sequences are called {name!r} ({seen[name]} and {sequence.video}): "
+                    "write a job file that gives each a `name`"
+                )
+            seen[name] = sequence.video
+
+
+def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a job file; the paths in it become absolute.
+
+    Args:
+        path: A YAML file whose keys are the fields of `RunConfig`.
+        overrides: Nested mapping that is laid over what the file says.
+
+    Raises:
+        ConfigError: The file is not there, is not YAML, or a key, type or value is wrong.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a job file is a mapping with keys such as `sequences`, got {type(data).__name__}")
+    config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
+    if not config.sequences:
+        raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
+    return dataclasses.replace(config, sequences=tuple(_resolved(item, path.parent) for item in config.sequences))
+
+
+def _resolved(sequence: SequenceConfig, folder: Path) -> SequenceConfig:
+    def absolute(text: str) -> str:
+        if not text or text.startswith("assets:"):
+            return text
+        return str((folder / Path(text).expanduser()).resolve())
+
+    return dataclasses.replace(
+        sequence,
+        video=absolute(sequence.video),
+        masks=absolute(sequence.masks),
+        ground_truth=absolute(sequence.ground_truth),
+    )
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the entries of `over` laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def to_mapping(config: Any) -> Any:
+    """A configuration as plain mappings, lists and scalars, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(config):
+        return {item.name: to_mapping(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_mapping(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_mapping(value) for value in config]
+    return config
+
+
+def from_mapping(cls: type[_Config], data: Any, *, where: str, path: str = "") -> _Config:
+    """Make a configuration dataclass from plain data, checking every key and type.
+
+    Args:
+        cls: A dataclass, with further dataclasses inside it or not.
+        data: Nested mappings, lists and scalars, as YAML gives them.
+        where: What error messages begin with, such as the file's name.
+        path: Dotted path of `data` inside the whole.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value has the wrong type or range; the message says where,
+            what was expected and what was found.
+    """
+    under = f" under {path!r}" if path else ""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected a mapping{under}, got {_shown(data)}")
+    known = {item.name: item for item in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    hints = typing.get_type_hints(cls)
+    for key in data:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}{under}; known keys: {', '.join(known)}")
+    values = {
+        key: _checked(hints[key], value, where=where, path=f"{path}.{key}" if path else key)
+        for key, value in data.items()
+    }
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}{under}".replace("__init__() ", "")) from error
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _checked(hint: Any, value: Any, *, where: str, path: str) -> Any:
+    """`value` as the type `hint`, or a ConfigError that names its path."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_mapping(typing.cast("type", hint), value, where=where, path=path)
+    if origin in (Union, types.UnionType):
+        # Only optional values are supported: what is left is one type, whose own message is the useful one.
+        (inner,) = (item for item in arguments if item is not type(None))
+        return None if value is None else _checked(inner, value, where=where, path=path)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(hints) == len(value):
+            pairs = enumerate(zip(hints, value, strict=True))
+            return tuple(_checked(item, one, where=where, path=f"{path}[{i}]") for i, (item, one) in pairs)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is hint or any(value == choice and type(value) is type(choice) for choice in arguments):
+        return value
+    raise ConfigError(f"{where}: {path} must be {_expected(hint)}, got {_shown(value)}")
+
+
+def _expected(hint: Any) -> str:
+    """A type in the words of someone who writes YAML."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in arguments)
+    if origin is tuple:
+        return f"a list of {_expected(arguments[0])}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(hint, str(hint))
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r} ({type(value).__name__})" if not isinstance(value, str) else repr(value)

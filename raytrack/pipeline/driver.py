@@ -1,0 +1,152 @@
+"""Carries out a plan: what is ready runs, later stages and earlier sequences first, and no fault spreads."""
+
+import heapq
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from raytrack.pipeline.executor import Executor
+from raytrack.pipeline.plan import FolderListings, PartState, SequencePlan
+from raytrack.pipeline.records import FailureRecord, fold_runs, write_failure
+from raytrack.pipeline.stage import Stage, StageContext
+from raytrack.pipeline.worker import Failure, ItemResult, WorkItem
+
+logger = logging.getLogger(__name__)
+
+_NODE_LOSSES = 8
+"""How often an item may lose its node: not its fault, so counted apart from its own retries."""
+_TICK_S = 0.5
+
+
+class Watcher(Protocol):
+    """Is told what happens; see `raytrack.pipeline.display`."""
+
+    def started(self, plan: SequencePlan, stage: Stage, index: int) -> None:
+        """An item has been handed to a worker."""
+        ...
+
+    def ended(self, plan: SequencePlan, stage: Stage, index: int, result: ItemResult, *, final: bool) -> None:
+        """An item has ended; `final` unless it will be tried again."""
+        ...
+
+    def tick(self) -> None:
+        """Called about twice a second while items run."""
+        ...
+
+
+@dataclass(frozen=True, order=True)
+class _Ready:
+    """A heap entry: depth first, so that sequences are finished early."""
+
+    minus_depth: int
+    sequence: int
+    index: int
+
+
+class Driver:
+    """Runs the items of several sequences' plans on one executor."""
+
+    def __init__(self, plans: list[SequencePlan], *, time_limit_factor: float, watcher: Watcher) -> None:
+        self._plans = {plan.order: plan for plan in plans}
+        self._order = {plan.name: plan.order for plan in plans}
+        self._stages = plans[0].stages if plans else ()
+        self._depth = {stage.name: depth for depth, stage in enumerate(self._stages)}
+        self._time_limit_factor = time_limit_factor
+        self._watcher = watcher
+        self._ready: list[_Ready] = []
+        self._queued: set[_Ready] = set()
+        self._swept: set[int] = set()
+        self._num_running: Counter[int] = Counter()
+        self._attempts: Counter[_Ready] = Counter()
+        self._node_losses: Counter[_Ready] = Counter()
+
+    def run(self, executor: Executor) -> None:
+        """Work until nothing is left that can run."""
+        for plan in self._plans.values():
+            self._queue(plan)
+        busy_cpus = 0.0
+        while self._ready or busy_cpus:
+            while self._ready and busy_cpus < executor.cpus:
+                busy_cpus += self._launch(heapq.heappop(self._ready), executor)
+            for item, result in executor.wait(_TICK_S):
+                busy_cpus -= item.context.cpus
+                self._settle(item, result)
+            self._watcher.tick()
+
+    def _queue(self, plan: SequencePlan) -> None:
+        for stage, index in plan.ready():
+            entry = _Ready(-self._depth[stage.name], plan.order, index)
+            if entry not in self._queued:
+                self._queued.add(entry)
+                heapq.heappush(self._ready, entry)
+
+    def _launch(self, entry: _Ready, executor: Executor) -> int:
+        """Hand an item to the executor; the CPUs that it takes."""
+        plan, stage = self._plans[entry.sequence], self._stages[-entry.minus_depth]
+        if plan.order not in self._swept:
+            self._swept.add(plan.order)
+            plan.sweep()
+        self._attempts[entry] += 1
+        cpus = max(1, int(min(stage.resources.cpus, executor.largest_node_cpus)))
+        context = StageContext(
+            out=plan.out,
+            stage=stage.name,
+            key=plan.key,
+            sequence=plan.sequence,
+            config=plan.configs[stage.name].value,
+            fingerprint=plan.fingerprints[stage.name],
+            parts={name: plan.part_paths(self._stages[self._depth[name]]) for name in stage.needs},
+            chunk=plan.chunk(stage, entry.index),
+            cpus=cpus,
+            attempt=self._attempts[entry],
+        )
+        plan.parts[stage.name][entry.index] = PartState.RUNNING
+        self._num_running[plan.order] += 1
+        self._watcher.started(plan, stage, entry.index)
+        limit_s = stage.timeout_s * self._time_limit_factor
+        executor.submit(WorkItem(stage=stage, context=context, config=plan.configs[stage.name].text, limit_s=limit_s))
+        return cpus
+
+    def _settle(self, item: WorkItem, result: ItemResult) -> None:
+        """Note how an item ended, and queue what follows from it."""
+        context = item.context
+        index = context.chunk.index if context.chunk else 0
+        entry = _Ready(-self._depth[item.stage.name], self._order[context.name], index)
+        plan = self._plans[entry.sequence]
+        self._queued.discard(entry)
+        self._num_running[plan.order] -= 1
+        retry = result.failure is not None and self._may_retry(entry, item.stage, result.failure)
+        if result.failure is None:
+            plan.parts[item.stage.name][index] = PartState.DONE
+            plan.expand(FolderListings())
+        else:
+            plan.parts[item.stage.name][index] = PartState.TODO if retry else PartState.FAILED
+            self._record(plan, item, index, result.failure, final=not retry)
+        self._watcher.ended(plan, item.stage, index, result, final=not retry)
+        self._queue(plan)
+        if not self._num_running[plan.order] and not any(True for _ in plan.ready()):
+            fold_runs(plan.out, plan.key)
+            plan.sweep_scratch()
+
+    def _may_retry(self, entry: _Ready, stage: Stage, failure: Failure) -> bool:
+        if failure.kind == "node":
+            self._node_losses[entry] += 1
+            return self._node_losses[entry] <= _NODE_LOSSES
+        own_failures = self._attempts[entry] - self._node_losses[entry]
+        return failure.kind in ("transient", "system") and own_failures <= stage.retries
+
+    def _record(self, plan: SequencePlan, item: WorkItem, index: int, failure: Failure, *, final: bool) -> None:
+        record = FailureRecord(
+            stage=item.stage.name,
+            chunk=index,
+            fingerprint=item.context.fingerprint,
+            kind=failure.kind,
+            error=failure.error,
+            traceback=failure.traceback,
+            attempt=item.context.attempt,
+            final=final,
+            failed_at=datetime.now(tz=timezone.utc),
+        )
+        write_failure(plan.out, plan.key, record)

@@ -1,0 +1,97 @@
+"""One writer per output folder, by locks of the operating system, which end with the process that holds them."""
+
+import contextlib
+import fcntl
+import getpass
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from raytrack.errors import OutputError
+
+_ORPHANS_END_S = 60.0
+
+
+@contextlib.contextmanager
+def sole_writer(out: Path) -> Iterator[None]:
+    """Hold the output folder until the block ends; wait for workers of a driver that died to end first.
+
+    Raises:
+        OutputError: Another run holds the folder (the message names its owner), or workers of a dead run do not end.
+    """
+    with (
+        _locked(out / ".work" / "lock", fcntl.LOCK_EX, wait_s=0.0) as file,
+    ):
+        file.seek(0)
+        file.truncate()
+        json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
+        file.flush()
+        with _locked(out / ".work" / "workers", fcntl.LOCK_EX, wait_s=_ORPHANS_END_S):
+            pass  # No worker of an earlier driver is left; ours may start.
+        yield
+        file.seek(0)
+        file.truncate()
+
+
+@contextlib.contextmanager
+def working(out: Path) -> Iterator[None]:
+    """Held by a worker while it may write, so that no new driver begins meanwhile.
+
+    Raises:
+        OutputError: A new driver is taking the folder over: this worker's own driver is dead.
+    """
+    with _locked(out / ".work" / "workers", fcntl.LOCK_SH, wait_s=5.0):
+        yield
+
+
+def owner(out: Path) -> str | None:
+    """Who is writing to the output folder now, in words; None when nobody is."""
+    path = out / ".work" / "lock"
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _owner_in_words(path)
+            return None
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _locked(path: Path, mode: int, *, wait_s: float) -> Iterator[IO[str]]:
+    # Python opens files close-on-exec, so no child process inherits the lock.
+    deadline = time.monotonic() + wait_s
+    path.touch(mode=0o600)
+    with path.open("r+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.flock(file, mode | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise OutputError(
+                        f"{path.parents[1]} is being written by {_owner_in_words(path.parent / 'lock')}: "
+                        "wait for it to end, stop it, or choose another --out"
+                    ) from None
+            time.sleep(0.1)
+        yield file
+
+
+def _owner_in_words(path: Path) -> str:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {data['pid']} of {data['user']} on {data['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another run"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,208 @@
+"""What is done and what is left to do, sequence by sequence."""
+
+import enum
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raytrack.assets import asset_sha256
+from raytrack.config import RunConfig, SequenceConfig
+from raytrack.pipeline.sources import source_digests
+from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
+from raytrack.tables.keys import SequenceKey
+from raytrack.tables.store import part_path, read_footer, read_part
+
+
+class PartState(enum.Enum):
+    """Where one item stands."""
+
+    TODO = "todo"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class FolderListings:
+    """Which files exist, asked folder by folder, because one listing is cheaper than a question per file."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def has(self, path: Path) -> bool:
+        """Whether the file existed when its folder was first asked for."""
+        folder = path.parent
+        if folder not in self._names:
+            names = (item.name for item in folder.iterdir()) if folder.is_dir() else ()
+            self._names[folder] = frozenset(names)
+        return path.name in self._names[folder]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """The part of the configuration that one stage reads."""
+
+    value: Any
+    text: str
+    """As JSON."""
+
+
+@dataclass
+class SequencePlan:
+    """One sequence's stages and how far they are. The driver changes `parts` as work proceeds."""
+
+    out: Path
+    order: int
+    """Position in the job; earlier sequences are finished first."""
+    sequence: SequenceConfig
+    key: SequenceKey
+    stages: tuple[Stage, ...]
+    chunk_frames: int
+    fingerprints: dict[str, str]
+    configs: dict[str, StageConfig]
+    parts: dict[str, list[PartState]] = field(default_factory=dict)
+    """State of each stage's items; a stage is missing until it is known how many items it has."""
+    cached: frozenset[str] = frozenset()
+    """Stages that were done before this run."""
+    _num_frames: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The sequence's name."""
+        return self.key.sequence
+
+    def stage_done(self, name: str) -> bool:
+        """Whether all items of a stage are done."""
+        states = self.parts.get(name)
+        return states is not None and all(state is PartState.DONE for state in states)
+
+    def stage_failed(self, name: str) -> bool:
+        """Whether an item of a stage has been given up."""
+        return PartState.FAILED in self.parts.get(name, ())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage is done."""
+        return all(self.stage_done(stage.name) for stage in self.stages)
+
+    @property
+    def failed(self) -> bool:
+        """Whether some stage has been given up."""
+        return any(self.stage_failed(stage.name) for stage in self.stages)
+
+    def chunk(self, stage: Stage, index: int) -> Chunk | None:
+        """The frames of an item, where the stage is cut into chunks."""
+        return chunks(self._frames_of(stage.fan_out), self.chunk_frames)[index] if stage.fan_out else None
+
+    def part_paths(self, stage: Stage) -> tuple[Path, ...]:
+        """The parts of a stage that is done, in order."""
+        return tuple(stage.part_path(self.out, self.key, index) for index in range(len(self.parts[stage.name])))
+
+    def expand(self, listings: FolderListings) -> None:
+        """Find the items of every stage whose number of items has become known, and which of them are done."""
+        for stage in self.stages:
+            if stage.name in self.parts or (stage.fan_out and not self.stage_done(stage.fan_out)):
+                continue
+            count = len(chunks(self._frames_of(stage.fan_out), self.chunk_frames)) if stage.fan_out else 1
+            self.parts[stage.name] = [
+                PartState.DONE if self._committed(stage, index, listings) else PartState.TODO for index in range(count)
+            ]
+
+    def ready(self) -> Iterator[tuple[Stage, int]]:
+        """Items that can start now."""
+        for stage in self.stages:
+            if all(self.stage_done(name) for name in stage.needs):
+                states = self.parts.get(stage.name, ())
+                yield from ((stage, index) for index, state in enumerate(states) if state is PartState.TODO)
+
+    def sweep(self) -> None:
+        """Remove what earlier runs left of the work that is to be done: nothing of theirs may mix with ours."""
+        for stage in self.stages:
+            if self.stage_done(stage.name):
+                continue
+            states = self.parts.get(stage.name, [])
+            kept = [
+                stage.part_path(self.out, self.key, index)
+                for index, state in enumerate(states)
+                if state is PartState.DONE
+            ]
+            footers = [read_footer(path) for path in kept]
+            keep = {*kept, *(self.out / name for footer in footers if footer for name in footer.files)}
+            for path in self._traces(stage):
+                if path not in keep:
+                    path.unlink()
+                    if not any(path.parent.iterdir()):
+                        path.parent.rmdir()
+        self.sweep_scratch()
+
+    def _traces(self, stage: Stage) -> Iterator[Path]:
+        """Files that only this stage writes, for this sequence: parts of any table, and its folders' files."""
+        tables = self.out / "tables"
+        for table in tables.iterdir() if tables.is_dir() else ():
+            if table.name not in {"runs", "failures"}:
+                folder = part_path(self.out, table.name, self.key, "x").parent
+                yield from sorted(folder.glob(f"part-{stage.name}-[0-9]*.parquet"))
+        for pattern in stage.folders:
+            for path in sorted(self.out.glob(pattern.format(sequence=self.name))):
+                yield from (file for file in sorted(path.rglob("*")) if file.is_file()) if path.is_dir() else (path,)
+
+    def sweep_scratch(self) -> None:
+        """Remove checkpoints that nothing will resume from: those of finished items and of other configurations."""
+        folder = self.out / ".work" / self.name
+        current = {print_[:16] for name, print_ in self.fingerprints.items() if not self.stage_done(name)}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir() and path.name.rpartition("-")[2] not in current:
+                shutil.rmtree(path)
+
+    def _frames_of(self, stage_name: str) -> int:
+        if stage_name not in self._num_frames:
+            (stage,) = (stage for stage in self.stages if stage.name == stage_name)
+            rows = read_part(stage.part_path(self.out, self.key, 0))
+            self._num_frames[stage_name] = int(rows["num_frames"][0].as_py())
+        return self._num_frames[stage_name]
+
+    def _committed(self, stage: Stage, index: int, listings: FolderListings) -> bool:
+        footer = read_footer(stage.part_path(self.out, self.key, index))
+        return (
+            footer is not None
+            and footer.fingerprint == self.fingerprints[stage.name]
+            and all(listings.has(self.out / name) for name in footer.files)
+        )
+
+
+def plan_sequence(
+    out: Path, config: RunConfig, stages: tuple[Stage, ...], sequence: SequenceConfig, order: int
+) -> SequencePlan:
+    """Find out what is left to do for one sequence.
+
+    Raises:
+        AssetError: An asset is not known.
+        InputError: The footage is not there or cannot be read.
+    """
+    digests = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources))
+    fingerprints: dict[str, str] = {}
+    for stage in stages:
+        fingerprints[stage.name] = fingerprint(
+            stage, config, asset_sha256=asset_sha256, source_sha256=digests, upstream=fingerprints
+        )
+    plan = SequencePlan(
+        out=out,
+        order=order,
+        sequence=sequence,
+        key=sequence.key,
+        stages=stages,
+        chunk_frames=config.pipeline.chunk_frames,
+        fingerprints=fingerprints,
+        configs={
+            stage.name: StageConfig(value=stage.reads(config), text=config_json(stage, config)) for stage in stages
+        },
+    )
+    plan.expand(FolderListings())
+    plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
+    return plan
+
+
+def count_cached(plans: Iterable[SequencePlan]) -> int:
+    """Stages, over all sequences, that were done before this run."""
+    return sum(len(plan.cached) for plan in plans)

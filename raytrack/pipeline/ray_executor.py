@@ -1,0 +1,140 @@
+"""Runs items as Ray tasks and actors, on this machine or on the cluster that `RAY_ADDRESS` names.
+
+Imported only after `raytrack.pipeline.ray_environment.prepare_environment`.
+"""
+
+import logging
+import os
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+
+from raytrack.errors import ConfigError
+from raytrack.pipeline.stage import Stage
+from raytrack.pipeline.worker import ONE_THREAD, Failure, ItemResult, WorkItem, run_item, watchdog_path
+
+logger = logging.getLogger(__name__)
+
+_OBJECT_STORE_BYTES = 128 << 20  # Items pass rows of a few hundred bytes; pictures go through files.
+_NODE_WORDS = ("node has died", "node was terminated", "node failure", "NodeDied", "ActorUnavailable", "unreachable")
+
+
+def _run(item: WorkItem) -> ItemResult:
+    return run_item(item, own_process=True)
+
+
+# Retries are the driver's: it counts, records and bounds them, also when a process dies.
+_task = ray.remote(max_retries=0)(_run)
+# Ray's default for tasks with a GPU is a new process, and a model to load, for every call; not settable in .options().
+_gpu_task = ray.remote(max_retries=0, max_calls=64)(_run)
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class _SequenceActor:
+    """A process for one item, such as tracking one sequence; resumes from checkpoints when it is started again."""
+
+    def run(self, item: WorkItem) -> ItemResult:
+        return run_item(item, own_process=True)
+
+
+class RayExecutor:
+    """Runs items on Ray."""
+
+    def __init__(self, *, cpus: int | None, stages: tuple[Stage, ...]) -> None:
+        self._num_cpus = cpus
+        self._stages = stages
+        self._in_flight: dict[Any, tuple[WorkItem, Any, float]] = {}
+        self._owns_ray = False
+        self.cpus: float = 1
+        self.largest_node_cpus: float = 1
+
+    def __enter__(self) -> "RayExecutor":
+        self._owns_ray = not ray.is_initialized()
+        if self._owns_ray:
+            self._connect()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.cpus = max(1.0, sum(node.get("CPU", 0) for node in nodes))
+        self.largest_node_cpus = max([node.get("CPU", 0) for node in nodes], default=1.0)
+        self._preflight(nodes)
+        return self
+
+    def _connect(self) -> None:
+        address = os.environ.get("RAY_ADDRESS")
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address:
+            ray.init(address=address, runtime_env={"env_vars": dict(ONE_THREAD)}, **quiet)
+            return
+        ray.init(
+            address="local",
+            num_cpus=self._num_cpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            **quiet,
+        )
+
+    def _preflight(self, nodes: list[dict[str, float]]) -> None:
+        """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
+        for stage in self._stages:
+            wanted = {"GPU": stage.resources.gpus, "memory": stage.resources.memory_gb * 2**30}
+            if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+                raise ConfigError(
+                    f"stage {stage.name!r} needs {stage.resources.gpus} GPUs and {stage.resources.memory_gb} GB of "
+                    f"memory on one node; no node of this {'machine' if self._owns_ray else 'cluster'} has as much"
+                )
+
+    def __exit__(self, *details: object) -> None:
+        if self._owns_ray:
+            ray.shutdown()
+        else:
+            for ref, (_item, actor, _start) in self._in_flight.items():
+                if actor is None:
+                    ray.cancel(ref, force=True)
+                else:
+                    ray.kill(actor)
+        self._in_flight.clear()
+
+    def submit(self, item: WorkItem) -> None:
+        """Hand an item to Ray's scheduler."""
+        stage = item.stage
+        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": stage.resources.gpus}
+        if stage.resources.memory_gb:
+            options["memory"] = int(stage.resources.memory_gb * 2**30)
+        if stage.actor:
+            actor = _SequenceActor.options(**options).remote()
+            ref = actor.run.remote(item)
+        else:
+            actor = None
+            task = _gpu_task if stage.resources.gpus else _task
+            ref = task.options(**options, scheduling_strategy="SPREAD").remote(item)
+        self._in_flight[ref] = (item, actor, time.perf_counter())
+
+    def wait(self, timeout_s: float) -> list[tuple[WorkItem, ItemResult]]:
+        """Items that have ended; empty after `timeout_s` without any."""
+        ended, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
+        return [self._settle(ref) for ref in ended]
+
+    def _settle(self, ref: Any) -> tuple[WorkItem, ItemResult]:
+        item, actor, start = self._in_flight.pop(ref)
+        try:
+            result: ItemResult = ray.get(ref)
+        except RayError as error:
+            result = ItemResult(seconds=time.perf_counter() - start, failure=_lost(item, error))
+        if actor is not None:
+            ray.kill(actor)
+        return item, result
+
+
+def _lost(item: WorkItem, error: RayError) -> Failure:
+    """What became of an item whose process did not answer."""
+    path = watchdog_path(item.context)
+    trace = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    if trace:
+        return Failure(kind="timeout", error=f"no result within {item.limit_s:.0f} s", traceback=trace[-20000:])
+    if isinstance(error, NodeDiedError) or any(word in str(error) for word in _NODE_WORDS):
+        return Failure(kind="node", error=text, traceback=str(error))
+    if isinstance(error, RayTaskError) and not isinstance(error, (OutOfMemoryError, RayActorError, GetTimeoutError)):
+        return Failure(kind="bug", error=text, traceback=str(error))
+    return Failure(kind="system", error=f"the worker process died ({text})", traceback=str(error))

@@ -1,0 +1,141 @@
+"""What happened and when: the tables `runs` and `failures`, the only ones that know of times and machines.
+
+A worker leaves a row in `runs` just before it commits an item, so a driver that dies loses none. When a sequence comes
+to rest its rows are folded into one part.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from raytrack.tables.keys import SequenceKey
+from raytrack.tables.store import part_path, read_parts, write_part
+
+FailureKind = Literal["input", "bug", "transient", "system", "timeout", "node"]
+_TIME = pa.timestamp("us", tz="UTC")
+
+RUNS_SCHEMA = pa.schema(
+    [
+        pa.field("record", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("chunk", pa.int32(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("started_at", _TIME, nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("host", pa.string(), nullable=False),
+        pa.field("pid", pa.int64(), nullable=False),
+    ]
+)
+FAILURES_SCHEMA = pa.schema(
+    [
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("chunk", pa.int32(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("traceback", pa.string(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("final", pa.bool_(), nullable=False),
+        pa.field("failed_at", _TIME, nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One item that was carried out."""
+
+    stage: str
+    chunk: int
+    fingerprint: str
+    attempt: int
+    started_at: datetime
+    seconds: float
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureRecord:
+    """One attempt at an item that failed."""
+
+    stage: str
+    chunk: int
+    fingerprint: str
+    kind: FailureKind
+    error: str
+    traceback: str
+    attempt: int
+    final: bool
+    """Whether the run gave the item up."""
+    failed_at: datetime
+
+
+def write_run(out: Path, key: SequenceKey, record: RunRecord) -> None:
+    """Add a row to `runs`."""
+    name = uuid.uuid4().hex
+    rows = pa.Table.from_pylist([{"record": name, **dataclasses.asdict(record)}], schema=RUNS_SCHEMA)
+    write_part(part_path(out, "runs", key, f"{record.stage}-{record.chunk:05d}-{name[:12]}"), rows, fingerprint="")
+
+
+def write_failure(out: Path, key: SequenceKey, record: FailureRecord) -> None:
+    """Add a row to `failures`."""
+    rows = pa.Table.from_pylist([dataclasses.asdict(record)], schema=FAILURES_SCHEMA)
+    name = f"{record.stage}-{record.chunk:05d}-{uuid.uuid4().hex[:12]}"
+    write_part(part_path(out, "failures", key, name), rows, fingerprint="")
+
+
+def fold_runs(out: Path, key: SequenceKey) -> None:
+    """Gather a sequence's rows of `runs` into one part; dying halfway loses and doubles nothing."""
+    folder = part_path(out, "runs", key, "all").parent
+    parts = sorted(folder.glob("part-*.parquet"))
+    if len(parts) < 2:
+        return
+    rows = _distinct(read_parts(parts).to_pylist())
+    target = part_path(out, "runs", key, "all")
+    write_part(target, pa.Table.from_pylist(rows, schema=RUNS_SCHEMA), fingerprint="")
+    for path in parts:
+        if path != target:
+            path.unlink()
+
+
+def _distinct(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_record = {row["record"]: row for row in rows}
+    return sorted(by_record.values(), key=lambda row: (row["started_at"], row["record"]))
+
+
+def stage_seconds(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> dict[str, float]:
+    """How long each stage took, its items added up, also where an earlier run carried it out.
+
+    Args:
+        out: The run's output folder.
+        key: The sequence.
+        fingerprints: The stages, in the order wanted, with the fingerprints of the work asked for.
+    """
+    parts = sorted(part_path(out, "runs", key, "all").parent.glob("part-*.parquet"))
+    rows = _distinct(read_parts(parts).to_pylist()) if parts else []
+    latest: dict[tuple[str, int], float] = {
+        (row["stage"], row["chunk"]): row["seconds"]
+        for row in rows
+        if fingerprints.get(row["stage"]) == row["fingerprint"]
+    }
+    totals = {name: [seconds for (stage, _), seconds in latest.items() if stage == name] for name in fingerprints}
+    return {name: sum(seconds) for name, seconds in totals.items() if seconds}
+
+
+def last_failures(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> dict[str, FailureRecord]:
+    """The latest final failure of each stage among those of the work asked for."""
+    parts = sorted(part_path(out, "failures", key, "all").parent.glob("part-*.parquet"))
+    rows = sorted(read_parts(parts).to_pylist() if parts else [], key=lambda row: row["failed_at"])
+    return {
+        row["stage"]: FailureRecord(**row)
+        for row in rows
+        if row["final"] and fingerprints.get(row["stage"]) == row["fingerprint"]
+    }

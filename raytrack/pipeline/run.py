@@ -1,0 +1,190 @@
+"""A whole run: lock the output folder, plan, work, and sum up."""
+
+import contextlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import yaml
+
+from raytrack.config import RunConfig, to_mapping
+from raytrack.errors import OutputError, RaytrackError
+from raytrack.pipeline.display import Display
+from raytrack.pipeline.driver import Driver
+from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
+from raytrack.pipeline.lock import sole_writer
+from raytrack.pipeline.plan import SequencePlan, plan_sequence
+from raytrack.pipeline.ray_environment import prepare_environment
+from raytrack.pipeline.records import FailureRecord, last_failures, write_failure
+from raytrack.pipeline.stage import Stage
+from raytrack.tables.keys import SequenceKey
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+ALL_FINISHED, NONE_FINISHED, SOME_FINISHED = 0, 1, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceOutcome:
+    """How one sequence ended."""
+
+    key: SequenceKey
+    plan: SequencePlan | None
+    """None where the footage could not even be read."""
+    failures: tuple[FailureRecord, ...]
+    """The latest final failure of each stage that is not done."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage is done."""
+        return self.plan is not None and self.plan.finished
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """How a run ended."""
+
+    out: Path
+    seconds: float
+    outcomes: tuple[SequenceOutcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all sequences are finished, 3 when some are, 1 when none is."""
+        finished = sum(outcome.finished for outcome in self.outcomes)
+        if finished == len(self.outcomes):
+            return ALL_FINISHED
+        return SOME_FINISHED if finished else NONE_FINISHED
+
+
+def run_job(
+    config: RunConfig, out: Path, stages: tuple[Stage, ...], *, sequential: bool = False, display: Display | None = None
+) -> RunReport:
+    """Carry out some stages of every sequence of a job, as far as they are not done already.
+
+    Args:
+        config: The configuration; paths in it are absolute.
+        out: The output folder; made when it is not there, readable by its owner alone.
+        stages: The stages, each after those that it needs; see `raytrack.pipeline.stage.select`.
+        sequential: Work in this process, without Ray and without time limits.
+        display: Shows what happens; by default nothing does.
+
+    Raises:
+        OutputError: The folder cannot be written, or another run is writing to it.
+        RaytrackError: Something that every sequence needs is missing or damaged.
+        KeyboardInterrupt: The run was interrupted; calling again goes on where it stopped.
+    """
+    started = time.perf_counter()
+    out = out.resolve()
+    _make_folders(out)
+    with sole_writer(out):
+        _write_config(config, out)
+        plans, unreadable = plan_job(config, out, stages)
+        with contextlib.ExitStack() as stack:
+            if display is not None:
+                stack.callback(display.close)
+            _work(config, out, stages, plans, sequential=sequential, display=display)
+        outcomes = _outcomes(config, out, plans, unreadable)
+    return RunReport(out=out, seconds=time.perf_counter() - started, outcomes=outcomes)
+
+
+def plan_job(
+    config: RunConfig, out: Path, stages: tuple[Stage, ...]
+) -> tuple[list[SequencePlan], dict[SequenceKey, RaytrackError]]:
+    """What is left to do for each sequence, and why some cannot be planned at all."""
+    plans: list[SequencePlan] = []
+    unreadable: dict[SequenceKey, RaytrackError] = {}
+    for order, sequence in enumerate(config.sequences):
+        try:
+            plans.append(plan_sequence(out, config, stages, sequence, order))
+        except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
+            unreadable[sequence.key] = error
+    return plans, unreadable
+
+
+def _work(
+    config: RunConfig,
+    out: Path,
+    stages: tuple[Stage, ...],
+    plans: list[SequencePlan],
+    *,
+    sequential: bool,
+    display: Display | None,
+) -> None:
+    """Run whatever is left; Ray is started only where there is something to run."""
+    cpus = config.pipeline.cpus or available_cpus()
+    address = os.environ.get("RAY_ADDRESS")
+    runs_on = f"cluster {address}" if address and not sequential else f"{cpus} CPU" + "s" * (cpus != 1)
+    if display is not None:
+        display.planned(plans, stages, runs_on)
+    if all(plan.finished for plan in plans):
+        return
+    driver = Driver(plans, time_limit_factor=config.pipeline.time_limit_factor, watcher=display or Display.silent())
+    with _executor(out, stages, cpus, sequential=sequential) as executor:
+        driver.run(executor)
+
+
+def _executor(out: Path, stages: tuple[Stage, ...], cpus: int, *, sequential: bool) -> Executor:
+    if sequential:
+        return SequentialExecutor(cpus)
+    prepare_environment(out / ".work")
+    from raytrack.pipeline.ray_executor import RayExecutor  # noqa: PLC0415 (Ray reads its environment when imported)
+
+    return RayExecutor(cpus=cpus, stages=stages)
+
+
+def _outcomes(
+    config: RunConfig, out: Path, plans: list[SequencePlan], unreadable: dict[SequenceKey, RaytrackError]
+) -> tuple[SequenceOutcome, ...]:
+    by_key = {plan.key: plan for plan in plans}
+    outcomes = []
+    for sequence in config.sequences:
+        key = sequence.key
+        if key in unreadable:
+            failure = _unreadable_failure(unreadable[key])
+            write_failure(out, key, failure)
+            outcomes.append(SequenceOutcome(key=key, plan=None, failures=(failure,)))
+            continue
+        plan = by_key[key]
+        failures = last_failures(out, key, plan.fingerprints)
+        open_failures = tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
+        outcomes.append(SequenceOutcome(key=key, plan=plan, failures=open_failures))
+    return tuple(outcomes)
+
+
+def _unreadable_failure(error: RaytrackError) -> FailureRecord:
+    return FailureRecord(
+        stage="plan",
+        chunk=0,
+        fingerprint="",
+        kind="input",
+        error=str(error),
+        traceback="",
+        attempt=1,
+        final=True,
+        failed_at=datetime.now(tz=timezone.utc),
+    )
+
+
+def _make_folders(out: Path) -> None:
+    """Make the output folder for its owner's eyes only: faces are personal data."""
+    try:
+        for folder in (out, out / ".work"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = out / ".work" / f".tmp-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
+
+
+def _write_config(config: RunConfig, out: Path) -> None:
+    """Keep the resolved configuration: a job file for the same run, also used by `raytrack status`."""
+    path = out / CONFIG_FILE
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    temporary.replace(path)

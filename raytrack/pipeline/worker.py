@@ -1,0 +1,190 @@
+"""What a worker does with one item: run it under a time limit, commit what it made, and turn faults into values."""
+
+import contextlib
+import errno
+import faulthandler
+import logging
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from raytrack.errors import RaytrackError
+from raytrack.pipeline.item_progress import forget_progress
+from raytrack.pipeline.lock import working
+from raytrack.pipeline.records import FailureKind, RunRecord, write_run
+from raytrack.pipeline.stage import Stage, StageContext, StageOutput
+from raytrack.tables.store import flush_to_disk, part_path, write_part
+
+logger = logging.getLogger(__name__)
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+ONE_THREAD = dict.fromkeys(_THREAD_VARIABLES, "1")
+"""Environment in which numerical libraries add up in one order, whatever the number of cores."""
+
+_PASSING_ERRNOS = {
+    errno.EAGAIN,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkItem:
+    """One item of a stage, ready to run."""
+
+    stage: Stage
+    context: StageContext
+    config: str
+    """The configuration that the stage reads, as JSON."""
+    limit_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an item was not finished."""
+
+    kind: FailureKind
+    error: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemResult:
+    """How an item ended."""
+
+    seconds: float
+    failure: Failure | None = None
+
+
+def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
+    """Run one item and commit its rows.
+
+    Args:
+        item: The item.
+        own_process: Whether this process may be ended when the item exceeds its time limit. The traceback is then in
+            `watchdog_path`. Without it there is no limit.
+    """
+    started, context = time.perf_counter(), item.context
+    try:
+        with working(context.out), _time_limit(item, armed=own_process), one_thread():
+            output = item.stage.function(context)
+            seconds = time.perf_counter() - started
+            _commit(item, output, seconds)
+        return ItemResult(seconds=seconds)
+    except Exception as error:
+        kind = failure_kind(error)
+        logger.log(logging.ERROR if kind == "bug" else logging.INFO, "%s failed", context.item, exc_info=True)
+        return ItemResult(
+            seconds=time.perf_counter() - started,
+            failure=Failure(kind=kind, error=_in_words(error), traceback=traceback.format_exc()),
+        )
+    finally:
+        forget_progress(context.work_folder / f"progress-{context.item}.json")
+
+
+def failure_kind(error: Exception) -> FailureKind:
+    """Whose fault an exception is: the footage's or the user's, the machine's for a while, or raytrack's own."""
+    if isinstance(error, RaytrackError):
+        return "input"
+    passing = isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (
+        isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
+    )
+    # PyTorch's own class, by name because torch may not be loaded.
+    return "transient" if passing or type(error).__name__ == "OutOfMemoryError" else "bug"
+
+
+def _in_words(error: Exception) -> str:
+    text = str(error) or "no message"
+    return text if isinstance(error, RaytrackError) else f"{type(error).__name__}: {text}"
+
+
+def _commit(item: WorkItem, output: StageOutput, seconds: float) -> None:
+    """Files first, then side tables and the record of the run, and last the part that says it is done."""
+    stage, context = item.stage, item.context
+    paths = [context.out / name for name in output.files]
+    for path in paths:
+        flush_to_disk(path)
+    for folder in sorted({path.parent for path in paths}):
+        flush_to_disk(folder)
+    index = context.chunk.index if context.chunk else 0
+    also = {part_path(context.out, table, context.key, stage.part(index)): rows for table, rows in output.also.items()}
+    for path, rows in also.items():
+        write_part(path, rows, fingerprint=context.fingerprint, config=item.config)
+    record = RunRecord(
+        stage=stage.name,
+        chunk=index,
+        fingerprint=context.fingerprint,
+        attempt=context.attempt,
+        started_at=datetime.fromtimestamp(time.time() - seconds, tz=timezone.utc),
+        seconds=seconds,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+    write_run(context.out, context.key, record)
+    write_part(
+        stage.part_path(context.out, context.key, index),
+        output.rows,
+        fingerprint=context.fingerprint,
+        files=(*output.files, *(str(path.relative_to(context.out)) for path in also)),
+        config=item.config,
+    )
+
+
+def watchdog_path(context: StageContext) -> Path:
+    """Where the traceback of an item lies that was ended for exceeding its time limit."""
+    return context.work_folder / f"watchdog-{context.item}-{context.attempt}.txt"
+
+
+@contextlib.contextmanager
+def _time_limit(item: WorkItem, *, armed: bool) -> Iterator[None]:
+    if not armed:
+        yield
+        return
+    path = watchdog_path(item.context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        # Fires from a thread of its own, also while compiled code holds the interpreter's lock.
+        faulthandler.dump_traceback_later(item.limit_s, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    path.unlink()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run numerical libraries on one thread each, so that sums are added up in the same order on every machine."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
+    torch_threads = torch.get_num_threads() if torch else 0
+    cv2_threads = cv2.getNumThreads() if cv2 else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        if cv2:
+            cv2.setNumThreads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(torch_threads)
+        if cv2:
+            cv2.setNumThreads(cv2_threads)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

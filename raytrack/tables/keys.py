@@ -1,0 +1,45 @@
+"""What identifies one sequence in every table and folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from raytrack.errors import ConfigError
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class SequenceKey:
+    """Dataset, subject and sequence: strings, so that subject "074" stays "074".
+
+    They name folders, so only letters, digits and ``. _ + -`` are allowed and the first must be a letter or digit.
+    """
+
+    dataset: str
+    subject: str
+    sequence: str
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            ConfigError: A name could leave its folder or would not survive as one.
+        """
+        for field in ("dataset", "subject", "sequence"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not _SAFE_NAME.fullmatch(value):
+                raise ConfigError(
+                    f"{field} name {value!r} cannot name a folder: use letters, digits and . _ + - (at most 128), "
+                    "beginning with a letter or digit"
+                )
+
+    def partition(self) -> Path:
+        """Hive-style folder of this sequence, relative to a table's folder."""
+        return Path(f"dataset={self.dataset}", f"subject={self.subject}", f"sequence={self.sequence}")
+
+
+def safe_name(text: str) -> str:
+    """The nearest name that `SequenceKey` accepts: other characters become underscores."""
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).lstrip("._+-")[:128]
+    return name or "sequence"
