@@ -18,7 +18,10 @@ class Topology:
 
     faces: Int[np.ndarray, "faces 3"]
     uv: Float[np.ndarray, "corners 2"]
-    """Texture coordinates in [0, 1]; (0, 0) is the centre-origin top-left corner of the texture, v grows with its rows."""
+    """Texture coordinates in [0, 1]; (0, 0) is the texture's top-left corner, v grows with its rows.
+
+    The centre of the texel in row r of `size` is at v = (r + ½) / size.
+    """
     uv_faces: Int[np.ndarray, "faces 3"]
     num_vertices: int
 
@@ -119,10 +122,13 @@ class Renderer(Protocol):
         texture: Float[Tensor, "size size 3"],
         light: Float[Tensor, "#frames 9 3"],
         background: Float[Tensor, "frames height width 3"],
+        *,
+        detach_uv_faces: Bool[Tensor, " faces"] | None = None,
     ) -> tuple[Float[Tensor, "frames height width 3"], Fragments]:
-        """Fused rasterize + texture × spherical-harmonic light, over the background, before antialiasing.
+        """Fused rasterize (back faces culled) + texture × spherical-harmonic light, over the background.
 
-        Differentiable in clip, normals, texture and light; not in the background.
+        Before antialiasing. Differentiable in clip, normals, texture and light; not in the background. The faces of
+        `detach_uv_faces` pass no gradient through their texture coordinates.
         `raytrack.render.shading.shade` composes it from the operations above for back ends without a fused one.
         """
         ...
