@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @functools.cache
 def _has_cuda() -> bool:
-    import torch  # noqa: PLC0415 - only when a test asks
+    import torch
 
     return torch.cuda.is_available()
 
