@@ -11,7 +11,7 @@ from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import PERTURBATION_REGIONS
 from raytrack.render.protocol import Topology
-from raytrack.render.registry import make_renderer
+from raytrack.render.registry import RendererName, make_renderer
 
 PAINTED_REGIONS = PERTURBATION_REGIONS
 """What the values of `Painted.region_index` stand for."""
@@ -42,7 +42,9 @@ class FramePainter:
     painters; one painter serves one thread at a time.
     """
 
-    def __init__(self, track: Track, head: HeadModel, renderer_name: str = "auto", num_threads: int = 1) -> None:
+    def __init__(
+        self, track: Track, head: HeadModel, renderer_name: RendererName = "auto", num_threads: int = 1
+    ) -> None:
         """Prepare what all frames share.
 
         Args:
@@ -59,6 +61,7 @@ class FramePainter:
             raise ValueError(f"{head.name} has {head.num_expressions} expression coefficients, the track {given}")
         self._track, self._head = track, head
         topology = head.topology()
+        options = {"num_threads": num_threads} if renderer_name in {"auto", "numba"} else {}
         self._renderer = make_renderer(
             renderer_name,
             Topology(
@@ -67,8 +70,9 @@ class FramePainter:
                 uv_faces=topology.uv_faces,
                 num_vertices=topology.num_vertices,
             ),
-            num_threads=num_threads,
+            **options,
         )
+        self._device = "cuda" if self._renderer.name == "nvdiffrast" else "cpu"
         self._neutral, self._joints = head.identity(track.shape)
         if track.static_offset is not None:
             self._neutral = self._neutral + track.static_offset[0]
@@ -100,20 +104,30 @@ class FramePainter:
         """
         if image.shape[:2] != self._track.size_hw:
             raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the track {self._track.size_hw}")
-        renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)[None]
-        clip, normals = camera.clip(vertices), renderer.vertex_normals(vertices)
-        background = torch.from_numpy(image)[None].float() / 255
-        shaded, fragments = renderer.shade(clip, normals, self._track.texture, self._track.lights[None], background)
+        renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)
+        landmarks_px = camera.project(self._head.landmarks_world(vertices)).numpy()
+        clip, drawn_vertices, texture, lights, background = (
+            tensor.to(self._device)
+            for tensor in (
+                camera.clip(vertices[None]),
+                vertices[None],
+                self._track.texture,
+                self._track.lights[None],
+                torch.from_numpy(image)[None].float() / 255,
+            )
+        )
+        normals = renderer.vertex_normals(drawn_vertices)
+        shaded, fragments = renderer.shade(clip, normals, texture, lights, background)
         color = renderer.antialias(shaded, clip, fragments)[0]
-        face_index = fragments.face_index[0].numpy()
+        face_index = fragments.face_index[0].cpu().numpy()
         return Painted(
-            color=(color.clamp(0, 1) * 255).round().to(torch.uint8).numpy(),
+            color=(color.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy(),
             mask=face_index >= 0,
-            normals=torch.nn.functional.normalize(renderer.interpolate(normals, fragments)[0], dim=-1).numpy(),
+            normals=torch.nn.functional.normalize(renderer.interpolate(normals, fragments)[0], dim=-1).cpu().numpy(),
             # Index −1 picks the last entry, which stands for "nothing".
             region_index=self._region_of_face[face_index],
-            landmarks_px=camera.project(self._head.landmarks_world(vertices[0])).numpy(),
-            vertices=vertices[0].numpy(),
+            landmarks_px=landmarks_px,
+            vertices=vertices.numpy(),
         )
 
 

@@ -20,7 +20,6 @@ from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
-from raytrack.render.perturbation import RegionPerturbation
 from raytrack.render.protocol import Fragments, Renderer
 
 LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
@@ -54,7 +53,7 @@ class SharedProblem:
     """Faces whose colours move neither geometry nor texture."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
-    perturbation: RegionPerturbation | None
+    perturbation: object | None
     """Region perturbation; used where there is no matte."""
     renderer: Renderer
 

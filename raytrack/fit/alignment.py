@@ -1,0 +1,81 @@
+"""Which parts of the head are aligned to what: offsets, outlines, colours. Regions by name, never by vertex number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from raytrack.errors import ConfigError
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.shared_stage import OffsetRegions
+from raytrack.head.model import HeadModel
+
+_RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets")
+"""Parts that keep the basis's shape."""
+_INSIDE_MOUTH = ("mouth_interior", "teeth", "tongue")
+_LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "neck_lower": 0.04, "boundary": 0.04}
+"""Factors on the Laplacian term where the identity basis knows little; later entries win."""
+_OFFSET_LIMIT_M = 0.02
+_OFFSET_LIMITS_M = {"hair": 0.06, "neck_lower": 0.015, "boundary": 0.015}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Masks that the stages share."""
+
+    offsets: OffsetRegions
+    held_outline: Bool[Tensor, " vertices"]
+    untextured_faces: Bool[Tensor, " faces"]
+    inside_mouth: Bool[Tensor, " faces"]
+
+    @classmethod
+    def create(cls, head: HeadModel, config: TrackConfig) -> "Alignment":
+        """Masks of a head.
+
+        Raises:
+            ConfigError: `occluded` names a region that the head does not have.
+        """
+        occluded = occluded_vertices(head, config)
+        factor = torch.ones(head.num_vertices, 1)
+        limit = torch.full((head.num_vertices, 1), _OFFSET_LIMIT_M)
+        for name, value in _LOOSE_REGIONS.items():
+            factor[head.region(name)] = value**0.5
+        for name, value in _OFFSET_LIMITS_M.items():
+            limit[head.region(name)] = value
+        allowed = torch.ones(head.num_vertices, 1)
+        for name in _RIGID_REGIONS:
+            allowed[head.region(name)] = 0
+        inside = torch.zeros(head.num_vertices, dtype=torch.bool)
+        for name in _INSIDE_MOUTH:
+            inside |= head.region(name)
+        return cls(
+            offsets=OffsetRegions(laplacian_weight=factor, allowed=allowed, limit_m=limit),
+            held_outline=head.region("bottomline") | head.region("boundary") | occluded,
+            untextured_faces=occluded[head.faces].all(dim=1),
+            inside_mouth=inside[head.faces].all(dim=1),
+        )
+
+
+def occluded_vertices(head: HeadModel, config: TrackConfig) -> Bool[Tensor, " vertices"]:
+    """Vertices that nothing may be aligned to: the named regions, and hair when there are no static offsets."""
+    names = set(config.occluded)
+    if unknown := names - head.regions.keys():
+        known = ", ".join(sorted(head.regions))
+        raise ConfigError(f"occluded: {head.name} has no region {', '.join(sorted(unknown))}; it has {known}")
+    if not config.static_offset:
+        names.add("hair")
+    mask = torch.zeros(head.num_vertices, dtype=torch.bool)
+    for name in sorted(names):
+        mask |= head.region(name)
+    return mask
+
+
+def trusted_landmarks(
+    head: HeadModel, detected: Bool[np.ndarray, " frames"], occluded: Bool[Tensor, " vertices"]
+) -> np.ndarray:
+    """Weights (frames, landmarks): 1, or 0 without a face in the frame or on occluded parts of the head."""
+    corners = head.faces[head.landmarks["facemesh"].faces]
+    visible = (~occluded[corners].all(dim=1)).numpy().astype(np.float32)
+    return detected[:, None].astype(np.float32) * visible[None]

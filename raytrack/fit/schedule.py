@@ -1,0 +1,79 @@
+"""The stages of a fit, as data."""
+
+from dataclasses import dataclass
+
+from raytrack.fit.config import TrackConfig
+
+ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowStage:
+    """Gauss–Newton on every frame, shared parameters held."""
+
+    name: str
+    blur_schedule_px: tuple[float, ...]
+    """σ of each iteration in pixels of a 256-pixel image; scaled with the tracking size."""
+    round_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedStage:
+    """Adam on shared parameters, rows held."""
+
+    name: str
+    optimise: tuple[str, ...]
+    num_epochs: float
+    batch_size: int = 8
+    first_scale: float = 1.0
+    decay: float = 0.8
+    offset_laplacian: float = 1e6
+    colours_only: bool = False
+    texture_rate: float = 1e-2
+    round_index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureStage:
+    """Adam on texture and light alone, at the pictures' own size."""
+
+    name: str
+    num_epochs: float = 0.4
+    batch_size: int = 4
+    texture_variation: float = 3.0
+    texture_rate: float = 2e-2
+
+
+Stage = RowStage | SharedStage | TextureStage
+
+_ROUNDS = (
+    ((6, 5, 4, 3, 2, 1, 0), 3, 3e5),
+    ((3, 2, 1, 0), 4, 1e5),
+    ((1, 0, 0), 6, 3e4),
+)
+"""Blur schedule, Adam epochs and Laplacian weight of each round."""
+
+
+def default_schedule(config: TrackConfig, num_frames: int) -> tuple[Stage, ...]:
+    """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
+
+    Args:
+        config: How many rounds, with or without offsets.
+        num_frames: Tracked frames; few frames need more epochs to come to the same number of steps.
+    """
+    shared = ALL_SHARED if config.static_offset else tuple(name for name in ALL_SHARED if name != "offset")
+    longer = max(1.0, 64 / num_frames)
+    stages: list[Stage] = [
+        SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=240 / num_frames, batch_size=4,
+                    texture_rate=3e-2, decay=1.0, colours_only=True),
+        SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1e6),
+    ]  # fmt: skip
+    for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
+        stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
+        stages.append(
+            SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
+                        offset_laplacian=laplacian, round_index=index)
+        )  # fmt: skip
+    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds))
+    stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
+    return tuple(stages)
