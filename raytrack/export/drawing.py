@@ -22,6 +22,7 @@ from raytrack.fit.painting import FramePainter, Painted
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 from raytrack.media.encode import write_video
+from raytrack.render.registry import RendererName
 
 Scores = dict[str, float | int | None]
 _MATTE_THRESHOLD = 127
@@ -56,7 +57,7 @@ def draw_sequence(
     render_folder: Path,
     preview_path: Path,
     config: ExportConfig,
-    renderer_name: str = "auto",
+    renderer_name: RendererName = "auto",
     num_threads: int = 1,
     truth: GroundTruth | None = None,
 ) -> SequenceScores:
@@ -108,7 +109,7 @@ class _Drawer:
         self._layout = PanelLayout.fit(track.size_hw, config.preview_width_px)
         self._neck_points = neck_line_points(head)
 
-    def frames(self, renderer_name: str, num_threads: int) -> Iterator[tuple[np.ndarray, DrawnFrame]]:
+    def frames(self, renderer_name: RendererName, num_threads: int) -> Iterator[tuple[np.ndarray, DrawnFrame]]:
         """The preview's picture and the scores' share of every frame, in order; few are in memory at a time."""
         painters: SimpleQueue[FramePainter] = SimpleQueue()
         for _ in range(num_threads):
