@@ -5,7 +5,7 @@ edge, y = −1 the top edge. Counter-clockwise faces in world space (y up) face 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -61,6 +61,7 @@ class SilhouetteEdges:
     """Where the edge crosses the segment from owner to other, 0 at the owner's centre, 1 at the other's."""
 
 
+@runtime_checkable
 class Renderer(Protocol):
     """Draws one topology. Holds buffers and device state, nothing that changes a result."""
 
