@@ -16,9 +16,14 @@ class LandmarkConfig:
     max_faces: int = 8
     """Follow at most so many faces in a frame, the largest; the clip's person is chosen among them."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
         if self.max_faces < 1:
-            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+            raise ValueError(f"landmarks.max_faces must be at least 1, got {self.max_faces}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +31,5 @@ class MattingConfig:
     """How the person is told from the background."""
 
     method: MattingMethod = "auto"
-    """`auto`: the footage's own alpha or `given_folder` where there is one, else `selfie`. `none`: no matte, everything
-    counts as foreground."""
-    given_folder: str | None = None
-    """Masks for `given`: images named as the frames are, white for the person."""
-
-    def __post_init__(self):
-        if self.method == "given" and self.given_folder is None:
-            raise ValueError("matting method 'given' needs given_folder")
+    """`auto`: the footage's own masks or alpha channel where there are some, else `selfie`. `none`: no matte,
+    everything counts as foreground."""
