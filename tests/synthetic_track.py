@@ -2,7 +2,9 @@
 
 import functools
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -71,3 +73,11 @@ def make_alpha(index: int, size_hw: tuple[int, int]) -> np.ndarray:
     rows, columns = np.mgrid[0 : size_hw[0], 0 : size_hw[1]] + 0.5
     radius = np.hypot((columns / size_hw[1] - 0.5) / 0.4, (rows / size_hw[0] - 0.5) / 0.45) + 0.01 * index
     return np.round(255 * np.clip((1.1 - radius) * 5, 0, 1)).astype(np.uint8)
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Grey (two dimensions), RGB or RGBA, as it is in the file."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image.ndim == 2:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)

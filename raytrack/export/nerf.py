@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from raytrack.errors import InputError
 from raytrack.export.cameras import intrinsics_record, world_from_camera_gl
 from raytrack.export.config import BackgroundColor, ExportConfig
-from raytrack.export.files import replaced_folder, write_png
+from raytrack.export.files import replaced_folder
 from raytrack.export.head_files import (
     ObjWriter,
     canonical_parameters,
@@ -31,6 +31,7 @@ from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
 from raytrack.fit.observation import ImageLoader
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
+from raytrack.media.images import write_png
 
 CAMERA_INDEX, CAMERA_ID = 0, "0"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from raytrack.export.files import write_png
 from raytrack.fit.painting import Painted
+from raytrack.media.images import write_png
 
 COLOR_FOLDER, MASK_FOLDER = "color", "mask"
 

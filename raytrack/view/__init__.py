@@ -1,1 +1,1 @@
-"""raytrack.view."""
+"""Ways to look at a run: the HTML report and the 3D viewer belong here."""

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic_track import head, make_alpha, make_image, make_track
+from synthetic_track import head, make_alpha, make_image, make_track, read_png
 
 from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
-from raytrack.export.files import read_png
 from raytrack.export.head_files import read_obj_vertices
 from raytrack.export.nerf import composited, num_train_timesteps, write_dataset
 from raytrack.fit.track import Track
