@@ -24,11 +24,8 @@ from raytrack.head.model import HeadModel
 from raytrack.head.regions import HeadGeometry, complete_regions
 
 FORMAT_VERSION = 3
-READABLE_VERSIONS = (2, 3)
 JAW_OPENING_FEATURE = 16
 """Entry of the flattened R − I of joints 1 to 4 that is R_jaw[2, 1], the sine of a pure opening."""
-DISABLED_EXPRESSIONS = ("tongueOut", "mh_neck_platysma")
-"""Fits misuse them: a protruding tongue for bright lips, a tense neck for clothes."""
 LANDMARK_KEYS = {"facemesh": "landmark", "ibug": "landmark68"}
 
 Arrays = Mapping[str, np.ndarray]
@@ -63,8 +60,8 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         KeyError: An array is missing.
         ValueError: Shapes or the version do not fit.
     """
-    if int(arrays["format_version"]) not in READABLE_VERSIONS:
-        raise ValueError(f"format version {arrays['format_version']}, expected one of {READABLE_VERSIONS}")
+    if int(arrays["format_version"]) != FORMAT_VERSION:
+        raise ValueError(f"format version {arrays['format_version']}, expected {FORMAT_VERSION}")
     names = tuple(str(text) for text in arrays["expression_names"])
     pose_features, pose_basis = read_pose_basis(arrays)
     head = HeadModel(
@@ -73,7 +70,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         shape_basis=read_shape_basis(arrays),
         expression_basis=floats(arrays["expression_basis"]),
         expression_names=names,
-        expression_enabled=torch.tensor([text not in DISABLED_EXPRESSIONS for text in names]),
+        expression_enabled=torch.from_numpy(arrays["expression_enabled"].astype(bool)),
         pose_basis=pose_basis,
         pose_features=pose_features,
         joints=floats(arrays["joints"]),
@@ -84,6 +81,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         uv=flip_v(arrays["uv"]),
         uv_faces=indices(arrays["uv_faces"]),
         regions={},
+        points=dict(zip(map(str, arrays["point_names"]), map(int, arrays["point_vertices"]), strict=True)),
         landmarks=read_landmarks(arrays),
         contour=read_contour(arrays),
         albedo=read_albedo(arrays["albedo_png"]),
@@ -162,7 +160,10 @@ def read_regions(arrays: Arrays, head: HeadModel) -> dict[str, Tensor]:
     bits = np.unpackbits(arrays["region_vertex_bits"], axis=1)[:, : head.num_vertices].astype(bool)
     listed = {str(name): mask for name, mask in zip(arrays["region_names"], bits, strict=True)}
     geometry = HeadGeometry(
-        vertices=head.template.numpy(), faces=head.faces.numpy(), eye_centres=head.joints[3:5].numpy()
+        vertices=head.template.numpy(),
+        faces=head.faces.numpy(),
+        eye_centres=head.joints[3:5].numpy(),
+        root_share=head.skin_weights[:, 0].numpy(),
     )
     return {name: torch.from_numpy(mask.copy()) for name, mask in complete_regions(listed, geometry).items()}
 
@@ -181,11 +182,13 @@ def check_shapes(head: HeadModel) -> None:
         "joints": (head.joints, (5, 3)),
         "joint_shape_basis": (head.joint_shape_basis, (shapes, 5, 3)),
         "lbs_weights": (head.skin_weights, (vertices, 5)),
-        "uv_faces": (head.uv_faces, tuple(head.faces.shape)),
+        "uv": (head.uv, (len(head.uv), 2)),
     }
     for key, (tensor, shape) in expected.items():
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{key} has shape {tuple(tensor.shape)}, expected {shape}")
+    if head.uv_faces.shape != head.faces.shape:
+        raise ValueError(f"{len(head.uv_faces)} uv_faces for {len(head.faces)} faces")
     for key, index, size in (("faces", head.faces, vertices), ("uv_faces", head.uv_faces, len(head.uv))):
         if int(index.min()) < 0 or int(index.max()) >= size:
             raise ValueError(f"{key} names a point beyond the {size} there are")

@@ -16,7 +16,7 @@ from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding, contour_points, embedded_points
 from raytrack.head.parameters import FrameParameters
 from raytrack.head.skinning import joint_transforms, skin
-from raytrack.head.subset import keep_contour, keep_embedding, kept_faces
+from raytrack.head.subset import keep_contour, keep_embedding, keep_points, kept_faces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class HeadModel:
     """In [0, 1]; v grows with the rows of `albedo`, (0, 0) is its top-left corner."""
     uv_faces: Int[Tensor, "faces 3"]
     regions: dict[str, Bool[Tensor, " vertices"]]
+    points: dict[str, int]
+    """Named vertices: ``bust_front_lowest``, ``neck_left`` and ``neck_right`` carry the neck line of exports."""
     landmarks: dict[str, LandmarkEmbedding]
     """By name: ``facemesh`` (478 points of Face Mesh v2) and ``ibug`` (68 points)."""
     contour: ContourEmbedding | None
@@ -233,6 +235,7 @@ class HeadModel:
             faces=faces,
             uv_faces=self.uv_faces[face_index >= 0],
             regions={name: mask[vertex_indices] for name, mask in self.regions.items()},
+            points=keep_points(self.points, vertex_indices),
             landmarks={name: points for name, points in embeddings.items() if points is not None},
             contour=None if self.contour is None else keep_contour(self.contour, face_index),
             asset_sha256="",

@@ -23,6 +23,7 @@ IRIS_ANGLE_RAD = np.radians(24.0)
 """Half-angle of the iris seen from the eyeball's centre: 5.9 mm on a 14.5 mm eyeball, 5.0 mm on a 12.3 mm one."""
 LIPS_TIGHT_RINGS = 2
 """Edge rings of skin that `lips` holds around the vermilion."""
+BUST_ROOT_SHARE = 0.5
 LID_HEIGHT = 0.40
 """Lids lie within this share of the eyeball's radius above its surface."""
 
@@ -35,6 +36,8 @@ class HeadGeometry:
     faces: Int[np.ndarray, "faces 3"]
     eye_centres: Float[np.ndarray, "2 3"]
     """The subject's left eye, then the right eye."""
+    root_share: Float[np.ndarray, " vertices"]
+    """How far each vertex stays with the root joint when the neck turns."""
 
     @cached_property
     def adjacency(self) -> sp.csr_matrix:
@@ -150,6 +153,11 @@ def neck_half(*, upper: bool) -> Callable[[Regions, HeadGeometry], np.ndarray]:
     return derive
 
 
+def bust(_known: Regions, geometry: HeadGeometry) -> np.ndarray:
+    """Shoulders and chest: what does not follow the neck. On footage, mostly clothes."""
+    return geometry.root_share > BUST_ROOT_SHARE
+
+
 def half(sign: float) -> Callable[[Regions, HeadGeometry], np.ndarray]:
     """Rule: one side of the middle plane, the plane itself included. The subject's left is +x."""
     return lambda _known, geometry: geometry.vertices[:, 0] * sign >= -1e-6
@@ -184,6 +192,7 @@ DERIVED: dict[str, Callable[[Regions, HeadGeometry], np.ndarray]] = {
     "right_eye": union("right_eye_region", "right_eyeball"),
     "ears": union("left_ear", "right_ear"),
     "lips_tight": lips_tight,
+    "bust": bust,
     "bottomline": bottomline,
     "boundary": boundary,
     "neck_upper": neck_half(upper=True),

@@ -40,3 +40,9 @@ def keep_contour(contour: ContourEmbedding, face_index: Int[Tensor, " faces"]) -
     if bool((faces < 0).any()):
         return None
     return ContourEmbedding(yaw_deg=contour.yaw_deg, faces=faces, barycentric=contour.barycentric)
+
+
+def keep_points(points: dict[str, int], vertex_indices: Int[Tensor, " kept"]) -> dict[str, int]:
+    """The named vertices that are kept, in new vertex numbers."""
+    place = {vertex: index for index, vertex in enumerate(vertex_indices.tolist())}
+    return {name: place[vertex] for name, vertex in points.items() if vertex in place}

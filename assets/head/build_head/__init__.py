@@ -1,0 +1,1 @@
+"""Builds raytrack's CC0 head from MakeHuman's CC0 data."""
