@@ -36,7 +36,7 @@ import numba  # noqa: E402
 from numba.core import config  # noqa: E402
 
 if not getattr(config, "CACHE_DIR", ""):  # numba was imported before this module
-    vars(config)["CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
+    config.__dict__["CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
 
 # Not `nnan` or `ninf`: a fit that diverges must show as NaN, never as an index out of bounds.
 _FAST_MATH = {"contract", "nsz", "arcp", "afn"}
