@@ -10,6 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
 from raytrack.export.files import replaced_folder
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
@@ -161,7 +162,15 @@ def sequence_scores(
     drawn: Sequence[DrawnFrame],
     truth: GroundTruth | None,
 ) -> SequenceScores:
-    """Scores of a sequence from what drawing its frames left, in order."""
+    """Scores of a sequence from what drawing its frames left, in order.
+
+    Raises:
+        InputError: The truth has another number of frames.
+    """
+    if truth is not None and truth.num_frames != track.num_frames:
+        raise InputError(
+            f"the ground truth has {truth.num_frames} frames, the track {track.num_frames}: of another clip"
+        )
     photometric = photometric_scores([frame.photometry for frame in drawn])
     landmarks = np.stack([frame.landmarks_px for frame in drawn])
     tracked = track.tracked.numpy()
@@ -176,14 +185,8 @@ def sequence_scores(
     }
     if truth is None:
         return SequenceScores(scores=scores, ground_truth=None)
-    against_truth = ground_truth_scores(
-        truth,
-        vertices=np.stack([frame.vertices for frame in drawn if frame.vertices is not None]),
-        landmarks_px=landmarks,
-        valid=tracked,
-        face_mask=head.region("face").numpy(),
-        faces=head.topology().faces,
-    )
+    vertices = np.stack([frame.vertices for frame in drawn if frame.vertices is not None])
+    against_truth = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=landmarks, valid=tracked)
     return SequenceScores(scores=scores, ground_truth={**against_truth, "psnr_db": photometric["psnr_db"]})
 
 

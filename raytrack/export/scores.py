@@ -109,26 +109,26 @@ def _second_difference_rms(points_px: np.ndarray, triples: np.ndarray) -> float:
 
 def face_error_mm(
     tracked_vertices: Float[np.ndarray, "frames vertices 3"],
-    true_vertices: Float[np.ndarray, "frames vertices 3"],
-    face_mask: Bool[np.ndarray, " vertices"],
     faces: Int[np.ndarray, "faces 3"],
+    true_points: Float[np.ndarray, "frames points 3"],
+    vertex_ids: Int[np.ndarray, " points"],
     valid: Bool[np.ndarray, " frames"],
 ) -> float | None:
-    """Mean distance of the truth's face vertices to the tracked surface, each frame aligned by its best similarity.
+    """Mean distance of the true face to the tracked surface, each frame aligned by its best similarity.
 
-    The alignment takes the tracked face vertices onto the truth's, vertex by vertex, so both meshes need one topology.
-    A similarity, for a single view cannot know the head's size.
+    The alignment takes tracked vertices onto true ones, vertex by vertex: a similarity, for a single view cannot know
+    the head's size.
 
     Args:
         tracked_vertices: Metres.
-        true_vertices: Metres; the unit of the result comes from these.
-        face_mask: The vertices of the face.
-        faces: The topology of both.
+        faces: Of the tracked surface.
+        true_points: Where some of the vertices truly are, metres; the result's unit comes from these.
+        vertex_ids: Which vertices these are.
         valid: Frames to compare; None is returned when there is none.
     """
     errors = []
     for frame in np.flatnonzero(valid):
-        tracked, truth = tracked_vertices[frame].astype(np.float64), true_vertices[frame].astype(np.float64)
-        align = best_similarity(tracked[face_mask], truth[face_mask])
-        errors.append(distance_to_surface(truth[face_mask], align(tracked), faces).mean() * 1000)
+        tracked, truth = tracked_vertices[frame].astype(np.float64), true_points[frame].astype(np.float64)
+        align = best_similarity(tracked[vertex_ids], truth)
+        errors.append(distance_to_surface(truth, align(tracked), faces).mean() * 1000)
     return float(np.mean(errors)) if errors else None

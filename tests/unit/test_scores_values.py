@@ -154,13 +154,24 @@ def test_similarity_never_mirrors():
 
 def test_face_error_ignores_pose_and_size_and_sliding_but_not_shape():
     vertices, faces = grid(30)
-    face_mask = (vertices[:, 0] > 0.02) & (vertices[:, 0] < 0.08)
+    ids = np.flatnonzero((vertices[:, 0] > 0.02) & (vertices[:, 0] < 0.08))
     tracked = 1.3 * vertices @ rotation(np.array([0.0, 1, 1]), 0.5).T + (1, 2, 3)
     valid = np.array([True])
-    assert face_error_mm(tracked[None], vertices[None], face_mask, faces, valid) == pytest.approx(0, abs=1e-6)
+    assert face_error_mm(tracked[None], faces, vertices[None, ids], ids, valid) == pytest.approx(0, abs=1e-6)
     bumped = vertices.copy()
     bumped[:, 2] += np.where(vertices[:, 1] > 0.05, 0.004, 0)
-    error = face_error_mm(bumped[None], vertices[None], face_mask, faces, valid)
+    error = face_error_mm(bumped[None], faces, vertices[None, ids], ids, valid)
     assert error is not None
     assert 0.3 < error < 2
-    assert face_error_mm(bumped[None], vertices[None], face_mask, faces, ~valid) is None
+    assert face_error_mm(bumped[None], faces, vertices[None, ids], ids, ~valid) is None
+
+
+def test_face_error_forgives_sliding_along_the_surface():
+    size = 20
+    columns, rows = np.meshgrid(np.linspace(0, 0.1, size), np.linspace(0, 0.1, size))
+    flat = np.stack([columns.ravel(), rows.ravel(), 0 * rows.ravel()], axis=-1)
+    _, faces = grid(size)
+    ids = np.flatnonzero((np.abs(flat[:, :2] - 0.05) < 0.02).all(axis=1))
+    slid = flat + RANDOM.normal(scale=5e-4, size=flat.shape) * (1, 1, 0)
+    assert np.linalg.norm(slid[ids] - flat[ids], axis=1).mean() > 4e-4
+    assert face_error_mm(slid[None], faces, flat[None, ids], ids, np.array([True])) == pytest.approx(0, abs=1e-6)
