@@ -184,14 +184,15 @@ def from_mapping(cls: type[_Config], data: Any, *, where: str, path: str = "") -
     for key in data:
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{under}; known keys: {', '.join(known)}")
+    for name, item in known.items():
+        if name not in data and item.default is item.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: missing key {name!r}{under}")
     values = {
         key: _checked(hints[key], value, where=where, path=f"{path}.{key}" if path else key)
         for key, value in data.items()
     }
     try:
         return cls(**values)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}{under}".replace("__init__() ", "")) from error
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 

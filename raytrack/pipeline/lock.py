@@ -13,6 +13,7 @@ from typing import IO
 
 from raytrack.errors import OutputError
 
+_TAKE_OVER_S = 1.0
 _ORPHANS_END_S = 60.0
 
 
@@ -23,9 +24,7 @@ def sole_writer(out: Path) -> Iterator[None]:
     Raises:
         OutputError: Another run holds the folder (the message names its owner), or workers of a dead run do not end.
     """
-    with (
-        _locked(out / ".work" / "lock", fcntl.LOCK_EX, wait_s=0.0) as file,
-    ):
+    with _locked(out / ".work" / "lock", fcntl.LOCK_EX, wait_s=_TAKE_OVER_S) as file:
         file.seek(0)
         file.truncate()
         json.dump({"user": _user(), "host": socket.gethostname(), "pid": os.getpid()}, file)
@@ -64,7 +63,7 @@ def owner(out: Path) -> str | None:
 
 @contextlib.contextmanager
 def _locked(path: Path, mode: int, *, wait_s: float) -> Iterator[IO[str]]:
-    # Python opens files close-on-exec, so no child process inherits the lock.
+    # Python opens files close-on-exec, so no child process keeps the lock beyond the moment of its start.
     deadline = time.monotonic() + wait_s
     path.touch(mode=0o600)
     with path.open("r+", encoding="utf-8") as file:
@@ -78,8 +77,11 @@ def _locked(path: Path, mode: int, *, wait_s: float) -> Iterator[IO[str]]:
                         f"{path.parents[1]} is being written by {_owner_in_words(path.parent / 'lock')}: "
                         "wait for it to end, stop it, or choose another --out"
                     ) from None
-            time.sleep(0.1)
-        yield file
+            time.sleep(0.05)
+        try:
+            yield file
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _owner_in_words(path: Path) -> str:

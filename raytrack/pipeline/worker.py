@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from raytrack.errors import RaytrackError
+from raytrack.errors import OutputError, RaytrackError
 from raytrack.pipeline.item_progress import forget_progress
 from raytrack.pipeline.lock import working
 from raytrack.pipeline.records import FailureKind, RunRecord, write_run
@@ -24,7 +24,7 @@ from raytrack.tables.store import flush_to_disk, part_path, write_part
 logger = logging.getLogger(__name__)
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-ONE_THREAD = dict.fromkeys(_THREAD_VARIABLES, "1")
+ONE_THREAD: dict[str, str] = dict.fromkeys(_THREAD_VARIABLES, "1")
 """Environment in which numerical libraries add up in one order, whatever the number of cores."""
 
 _PASSING_ERRNOS = {
@@ -96,6 +96,8 @@ def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
 
 def failure_kind(error: Exception) -> FailureKind:
     """Whose fault an exception is: the footage's or the user's, the machine's for a while, or raytrack's own."""
+    if isinstance(error, OutputError):
+        return "system"
     if isinstance(error, RaytrackError):
         return "input"
     passing = isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (

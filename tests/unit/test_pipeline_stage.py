@@ -1,0 +1,90 @@
+"""Fingerprints: they change with whatever a result depends on, and with nothing else."""
+
+import dataclasses
+
+import pyarrow as pa
+import pytest
+
+from raytrack.config import PipelineConfig, RunConfig
+from raytrack.fit.config import TrackConfig
+from raytrack.pipeline.stage import Stage, StageOutput, chunks, fingerprint, select
+
+
+def nothing(context):
+    return StageOutput(rows=pa.table({"x": [1]}))
+
+
+STAGE = Stage(
+    name="track",
+    version=1,
+    function=nothing,
+    table="track",
+    reads=lambda config: {"seed": config.track.seed, "head": config.head},
+    assets=lambda config: (f"head/{config.head}.npz",),
+    sources=("video",),
+    after=("landmarks",),
+)
+
+
+def print_of(stage=STAGE, config=None, *, asset="a0", source="s0", upstream="u0"):
+    return fingerprint(
+        stage,
+        config or RunConfig(),
+        asset_sha256=lambda name: f"{name}:{asset}",
+        source_sha256={"video": source, "masks": "m0"},
+        upstream={"landmarks": upstream, "probe": "p0"},
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": dataclasses.replace(STAGE, name="other")},
+        {"stage": dataclasses.replace(STAGE, version=2)},
+        {"stage": dataclasses.replace(STAGE, sources=("video", "masks"))},
+        {"stage": dataclasses.replace(STAGE, after=("landmarks", "probe"))},
+        {"stage": dataclasses.replace(STAGE, fan_out="probe")},
+        {"config": RunConfig(track=TrackConfig(seed=1))},
+        {"config": RunConfig(head="flame")},
+        {"asset": "a1"},
+        {"source": "s1"},
+        {"upstream": "u1"},
+    ],
+)
+def test_fingerprint_changes_with_what_the_result_depends_on(change):
+    assert print_of(**change) != print_of()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": RunConfig(track=TrackConfig(rounds=9))},
+        {"config": RunConfig(pipeline=PipelineConfig(cpus=7, chunk_frames=3))},
+        {"stage": dataclasses.replace(STAGE, timeout_s=1, retries=0, actor=True, cost=9)},
+    ],
+)
+def test_fingerprint_is_blind_to_the_rest(change):
+    assert print_of(**change) == print_of()
+
+
+def test_chunk_bounds_count_where_a_stage_is_cut_into_chunks():
+    cut = dataclasses.replace(STAGE, fan_out="probe")
+    assert print_of(cut) != print_of(cut, RunConfig(pipeline=PipelineConfig(chunk_frames=3)))
+
+
+def test_chunks_cover_every_frame_once():
+    for num_frames in (1, 2, 3, 4, 7, 256, 257):
+        cut = chunks(num_frames, 3)
+        assert [frame for chunk in cut for frame in chunk.frames] == list(range(num_frames))
+        assert [chunk.index for chunk in cut] == list(range(len(cut)))
+
+
+def test_select_takes_what_the_targets_need():
+    names = [("probe", ()), ("frames", ("probe",)), ("alphas", ("frames",)), ("track", ("frames",)), ("x", ("alphas",))]
+    stages = tuple(Stage(name=name, version=1, function=nothing, table=name, after=after) for name, after in names)
+    assert [stage.name for stage in select(stages, ("track",))] == ["probe", "frames", "track"]
+    assert [stage.name for stage in select(stages, ("x", "track"))] == ["probe", "frames", "alphas", "track", "x"]
+    with pytest.raises(ValueError, match="unknown stage 'y'; stages: probe"):
+        select(stages, ("y",))
+    with pytest.raises(ValueError, match="does not stand before it"):
+        select(stages[::-1], ("x",))
