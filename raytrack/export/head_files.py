@@ -64,7 +64,7 @@ def write_parameters(path: Path, arrays: dict[str, np.ndarray]) -> None:
         OutputError: The file cannot be written.
     """
     try:
-        write_npz(path, arrays)
+        write_npz(path, arrays, durable=False)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose another OUT") from error
 

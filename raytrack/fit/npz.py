@@ -17,13 +17,16 @@ from raytrack.errors import InputError
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compression_level: int = 1) -> None:
+def write_npz(
+    path: Path, arrays: Mapping[str, np.ndarray], *, compression_level: int = 1, durable: bool = True
+) -> None:
     """Write arrays as a compressed ``.npz``, in the mapping's order, by way of a temporary file and a rename.
 
     Args:
         path: Where the archive goes; its folder must exist.
         arrays: Name to array; no object arrays.
         compression_level: zlib's, 0 (stored) to 9.
+        durable: Wait until the disk has the bytes, so that a power cut leaves the old file or the new one.
 
     Raises:
         ValueError: An array holds Python objects.
@@ -34,7 +37,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compression_level
             for name, array in arrays.items():
                 archive.writestr(_member(name), _npy_bytes(array), zipfile.ZIP_DEFLATED, compression_level)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
