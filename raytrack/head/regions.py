@@ -23,7 +23,7 @@ IRIS_ANGLE_RAD = np.radians(24.0)
 """Half-angle of the iris seen from the eyeball's centre: 5.9 mm on a 14.5 mm eyeball, 5.0 mm on a 12.3 mm one."""
 LIPS_TIGHT_RINGS = 2
 """Edge rings of skin that `lips` holds around the vermilion."""
-BUST_ROOT_SHARE = 0.5
+BUST_ROOT_SHARE = 0.87
 LID_HEIGHT = 0.40
 """Lids lie within this share of the eyeball's radius above its surface."""
 

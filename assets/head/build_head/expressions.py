@@ -16,7 +16,7 @@ EXCLUDED_UNITS = ("mouth-open", "eye-left-closure", "eye-right-closure")
 """Units the jaw joint and eyeBlink already do."""
 TONGUE_OUT_OPENING = 0.6
 """Jaw opening (share of full) at which tongueOut undoes the jaw corrective's tongue drop, so that it clears the lip."""
-BLINK_MARGIN = 1.38
+BLINK_MARGIN = 1.28
 BLINK_OPEN_PX = 20
 """Blink at 1.0 goes BLINK_MARGIN past the first fraction that shows at most this many eyeball pixels (of some 13000
 open) on the mean head. The margin is for other identities, whose wider eyes the same displacement must close; where

@@ -22,6 +22,8 @@ NECK_BONE_SHARE = {"neck01": 0.25, "neck02": 0.5, "neck03": 0.75, "head": 1.0}
 TONGUE_DROP_M = np.array([0.0, -0.005, -0.003])
 """The tongue sinks and draws back this much at full opening; it never hangs in front of an open mouth's cavity."""
 NECK_SMOOTHING_STEPS = 40
+NECK_DEAD_SHARE = 0.2
+"""Smoothing leaves shoulders and chest this share of the neck's motion; it is taken off, so that they stay still."""
 JAW_SMOOTHING_STEPS = 3
 
 
@@ -112,6 +114,7 @@ def build_rig(
     jaw = smooth(fit_jaw_weights(vertices, joints[2], units["jawOpen"]), adjacency, ~rigid, JAW_SMOOTHING_STEPS)
     jaw[parts["teeth_lower"] | parts["tongue"]] = 1.0
     jaw[parts["teeth_upper"] | parts["left_eyeball"] | parts["right_eyeball"]] = 0.0
+    neck = np.maximum((neck - NECK_DEAD_SHARE) / (1 - NECK_DEAD_SHARE), 0)
     neck, jaw = (neck + neck[mirror]) / 2, (jaw + jaw[mirror]) / 2
     weights = np.stack([(1 - neck) * (1 - jaw), neck * (1 - jaw), jaw, np.zeros_like(jaw), np.zeros_like(jaw)], axis=1)
     for column, side in ((3, "left"), (4, "right")):
