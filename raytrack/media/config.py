@@ -1,0 +1,34 @@
+"""How frames are taken from footage. Needs no torch: the command line reads it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """Which frames are taken, and at what sizes they are kept."""
+
+    target_fps: float | None = None
+    """Take frames at about this rate; by default every frame at its true time. Frames are never made up."""
+    every: int = 1
+    """Take every n-th frame."""
+    max_frames: int | None = None
+    """Take at most so many frames, from the beginning."""
+    downsample_scales: tuple[int, ...] = ()
+    """Keep smaller copies too: 2 gives `images_2` at half the height and width."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if self.target_fps is not None and not self.target_fps > 0:
+            raise ValueError(f"extract.target_fps must be positive, got {self.target_fps}")
+        if self.every < 1:
+            raise ValueError(f"extract.every must be at least 1, got {self.every}")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError(f"extract.max_frames must be at least 1, got {self.max_frames}")
+        if any(scale < 2 for scale in self.downsample_scales):
+            raise ValueError(f"extract.downsample_scales must be 2 or more, got {self.downsample_scales}")
+        if len(set(self.downsample_scales)) < len(self.downsample_scales):
+            raise ValueError(f"extract.downsample_scales has a scale twice: {self.downsample_scales}")
