@@ -76,16 +76,26 @@ class Adam:
         rate = -self.learning_rate * scale / (1 - first**self.steps)
         return torch.addcdiv(value, self._mean, denominator, value=rate)
 
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs to continue exactly; empty before the first step."""
+        if self._mean is None or self._square is None:
+            return {}
+        return {"mean": self._mean, "square": self._square, "steps": torch.tensor(self.steps)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue where another Adam of the same settings was."""
+        self._mean, self._square, self.steps = state["mean"].clone(), state["square"].clone(), int(state["steps"])
+
 
 class RowAdam:
     """Adam whose every row has its own step count: rows outside a batch neither move nor age."""
 
     def __init__(self, learning_rates: Float[Tensor, " columns"], num_rows: int) -> None:
         self.learning_rates = learning_rates
-        columns = len(learning_rates)
-        self._mean = torch.zeros(num_rows, columns)
-        self._square = torch.zeros(num_rows, columns)
-        self._steps = torch.zeros(num_rows, 1)
+        columns, device = len(learning_rates), learning_rates.device
+        self._mean = torch.zeros(num_rows, columns, device=device)
+        self._square = torch.zeros(num_rows, columns, device=device)
+        self._steps = torch.zeros(num_rows, 1, device=device)
 
     def step(self, values: Float[Tensor, "rows columns"], rows: Tensor, gradient: Float[Tensor, "batch columns"], scale: float) -> None:
         """Move the given rows of `values` in place."""
@@ -95,3 +105,11 @@ class RowAdam:
         self._mean[rows], self._square[rows], self._steps[rows] = mean, square, steps
         unbiased = (square / (1 - 0.999**steps)).sqrt() + 1e-8
         values[rows] -= scale * self.learning_rates * (mean / (1 - 0.9**steps)) / unbiased
+
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs to continue exactly."""
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue where another one of the same settings was."""
+        self._mean, self._square, self._steps = (state[name].clone() for name in ("mean", "square", "steps"))

@@ -27,6 +27,7 @@ FORMAT_VERSION = 3
 JAW_OPENING_FEATURE = 16
 """Entry of the flattened R − I of joints 1 to 4 that is R_jaw[2, 1], the sine of a pure opening."""
 LANDMARK_KEYS = {"facemesh": "landmark", "ibug": "landmark68"}
+IBUG_KEY = "landmark68_of_478"
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -88,6 +89,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         jaw_open_full_rad=float(arrays["jaw_open_full_rad"]),
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
+        ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )
     check_shapes(head)
     head.regions.update(read_regions(arrays, head))

@@ -71,6 +71,8 @@ class HeadModel:
     """Jaw rotation about y at score 1 of jawLeft."""
     asset_sha256: str
     """Of the file the head came from; empty for a subset."""
+    ibug_of_facemesh: Int[Tensor, " points"] | None = None
+    """For each of the 68 iBUG points the Face Mesh point that stands for it; None where the file does not say."""
 
     def __post_init__(self) -> None:
         if len(self.pose_features) != len(self.pose_basis):
