@@ -13,8 +13,8 @@ import numpy as np
 
 from raytrack.render.jit import inlined, kernel
 from raytrack.render.kernels_raster import chunk_rows, corners_at
+from raytrack.render.texture import MIN_SIZE
 
-MIN_SIZE = 4
 NUM_BANDS = 4
 """Every level has at least four rows, so it can be made in four bands that do not need each other."""
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from raytrack.geometry.mesh import face_neighbours
 from raytrack.render import numba_draw, numba_mesh_ops, numba_texture_ops
 from raytrack.render.kernels_antialias import edge_positions
-from raytrack.render.kernels_texture import MIN_SIZE
 from raytrack.render.numba_draw import Draw, MeshArrays, as_array
 from raytrack.render.protocol import Fragments, SilhouetteEdges, Topology
+from raytrack.render.texture import check_texture
 from raytrack.render.workers import Workers
 
 
@@ -162,15 +162,6 @@ class NumbaRenderer:
         detached = self._nothing_detached if detach_uv_faces is None else as_array(detach_uv_faces)
         image, barycentric = numba_texture_ops.Shade.apply(clip, normals, texture, light, background, drawn, detached)
         return image, Fragments(face_index=torch.from_numpy(drawn.face_index), barycentric=barycentric, handle=drawn)
-
-
-def check_texture(texture: Tensor) -> None:
-    """Raise ValueError unless a texture is square and its size a power of two."""
-    size = texture.shape[0]
-    if texture.ndim != 3 or texture.shape[1] != size or size < MIN_SIZE or size & (size - 1):
-        raise ValueError(
-            f"texture: expected (size, size, channels), size a power of two from {MIN_SIZE}, got {tuple(texture.shape)}"
-        )
 
 
 def _drawn(fragments: Fragments) -> Draw:
