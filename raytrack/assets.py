@@ -30,6 +30,11 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
+def asset_names() -> tuple[str, ...]:
+    """Every shipped asset, as paths relative to the assets folder."""
+    return tuple(sorted(_digests(assets_folder())))
+
+
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     digest = hashlib.sha256()
@@ -66,6 +71,7 @@ def asset_path(name: str) -> Path:
         raise AssetError(f"shipped asset {name} is missing: install raytrack again")
     if (actual := sha256_of(path)) != expected:
         raise AssetError(
-            f"shipped asset {name} is damaged (sha256 {actual[:12]}…, expected {expected[:12]}…): install raytrack again"
+            f"shipped asset {name} is damaged (sha256 {actual[:12]}…, expected {expected[:12]}…): "
+            "install raytrack again"
         )
     return path
