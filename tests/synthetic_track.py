@@ -60,6 +60,7 @@ def make_track(
         timestep_ids=tuple(f"{index:06d}" for index in range(num_frames)),
         tracked=tracked,
         head_name=model.name,
+        head_sha256=model.asset_sha256,
     )
 
 

@@ -67,9 +67,10 @@ def write_dataset(
         load_alpha: Their mattes; None keeps everything above the neck line.
 
     Raises:
-        InputError: No frame of the track has a face.
+        InputError: No frame of the track has a face, or it was made with another head.
         OutputError: The folder cannot be written.
     """
+    track.check_head(head)
     frames = torch.nonzero(track.tracked)[:, 0].tolist()
     if not frames:
         raise InputError("no frame of the sequence has a face: there is nothing to export")

@@ -54,11 +54,9 @@ class FramePainter:
             num_threads: Threads of a CPU back end; the result does not depend on it.
 
         Raises:
-            ValueError: The head does not fit the track.
+            InputError: The track was made with another head.
         """
-        if head.num_expressions != track.parameters.expression.shape[1]:
-            given = track.parameters.expression.shape[1]
-            raise ValueError(f"{head.name} has {head.num_expressions} expression coefficients, the track {given}")
+        track.check_head(head)
         self._track, self._head = track, head
         topology = head.topology()
         options = {"num_threads": num_threads} if renderer_name in {"auto", "numba"} else {}

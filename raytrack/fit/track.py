@@ -20,6 +20,7 @@ n_processed_frames  () int              T
 tracked             (T,) bool           ours: frames with a face of their own; the others are interpolated
 texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the file needs no head to be read
 head_name           () str              ours
+head_sha256         () str              ours: of the head's file
 format_version      () int              ours
 ==================  ==================  ======================================================================
 """
@@ -35,6 +36,7 @@ from torch import Tensor
 from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.geometry.camera import Camera, monocular_camera
+from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
 FORMAT_VERSION = 1
@@ -66,6 +68,9 @@ class Track:
     tracked: Bool[Tensor, " frames"]
     """Whether the frame has a face of its own."""
     head_name: str
+    head_sha256: str = ""
+    """Of the head's file (`HeadModel.asset_sha256`): with another head of that name the numbers mean something else.
+    Empty: not known, and not checked."""
 
     def __post_init__(self) -> None:
         """Check that the per-frame fields agree.
@@ -91,6 +96,23 @@ class Track:
     def camera(self) -> Camera:
         """The camera at the input's size (no batch dimension)."""
         return monocular_camera(torch.tensor(self.focal_px, dtype=torch.float32), self.size_hw)
+
+    def check_head(self, head: HeadModel) -> None:
+        """Refuse a head that the track was not made with.
+
+        Raises:
+            InputError: The head's file or its number of expressions differs.
+        """
+        if self.head_sha256 and self.head_sha256 != head.asset_sha256:
+            raise InputError(
+                f"the sequence was tracked with another version of the head {self.head_name!r} than the present "
+                f"{head.name!r}: track it again"
+            )
+        if (given := self.parameters.expression.shape[1]) != head.num_expressions:
+            raise InputError(
+                f"the track has {given} expression coefficients, the head {head.name!r} {head.num_expressions}: "
+                "use the head it was tracked with, or track again"
+            )
 
     def save(self, path: Path, *, base_albedo: Float[Tensor, "base base 3"]) -> None:
         """Write the track as `tracked_params.npz`; equal tracks give equal bytes.
@@ -119,6 +141,7 @@ class Track:
             "tracked": self.tracked.numpy().astype(bool),
             "texture": quantised.numpy().astype(np.uint16),
             "head_name": np.array(self.head_name),
+            "head_sha256": np.array(self.head_sha256),
             "format_version": np.array(FORMAT_VERSION, np.int64),
         }
         if self.static_offset is not None:
@@ -159,6 +182,7 @@ class Track:
             timestep_ids=tuple(str(item) for item in arrays["timestep_id"]),
             tracked=torch.from_numpy(arrays["tracked"].astype(bool)),
             head_name=str(arrays["head_name"]),
+            head_sha256=str(arrays["head_sha256"]),
         )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from synthetic_track import head, make_image, make_track
 
+from raytrack.errors import InputError
 from raytrack.fit.painting import PAINTED_REGIONS, FramePainter
 from raytrack.geometry.harmonics import white_light
 
@@ -98,5 +99,7 @@ def test_a_mismatch_is_refused():
     with pytest.raises(ValueError, match="the track"):
         FramePainter(track, head()).paint(0, make_image(0, (50, 50)))
     other = dataclasses.replace(track.parameters, expression=torch.zeros(1, 7))
-    with pytest.raises(ValueError, match="expression coefficients"):
+    with pytest.raises(InputError, match="expression coefficients"):
         FramePainter(dataclasses.replace(track, parameters=other), head())
+    with pytest.raises(InputError, match="another version of the head"):
+        FramePainter(dataclasses.replace(track, head_sha256="0" * 64), head())

@@ -19,7 +19,7 @@ def test_read_back_equals_written(tmp_path):
         assert torch.equal(written, read), field.name
     for name in ("shape", "static_offset", "lights", "tracked"):
         assert torch.equal(getattr(track, name), getattr(loaded, name)), name
-    for name in ("size_hw", "timestep_ids", "head_name"):
+    for name in ("size_hw", "timestep_ids", "head_name", "head_sha256"):
         assert getattr(track, name) == getattr(loaded, name), name
     assert (track.texture - loaded.texture).abs().max() <= 0.5 / 65535 + 1e-7
     assert loaded.focal_px == pytest.approx(track.focal_px, rel=1e-7)
@@ -63,6 +63,7 @@ def test_names_and_shapes_are_those_of_the_layout(tmp_path):
         "tracked": (4,),
         "texture": (64, 64, 3),
         "head_name": (),
+        "head_sha256": (),
         "format_version": (),
     }
     assert set(floats.values()) == {np.dtype(np.float32)}
