@@ -211,4 +211,5 @@ class SequenceTracker:
             parameters=FrameParameters.unpack(state.rows), shape=shared.shape, static_offset=offset,
             texture=shared.texture.clamp(0, 1), lights=shared.light, focal_px=shared.focal_px, size_hw=self.observation.size_hw,
             timestep_ids=self.observation.timestep_ids, tracked=torch.from_numpy(self.active.copy()), head_name=self.head.name,
+            head_sha256=self.head.asset_sha256,
         )  # fmt: skip
