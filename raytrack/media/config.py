@@ -13,6 +13,8 @@ class ExtractConfig:
     """Take every n-th frame."""
     max_frames: int | None = None
     """Take at most so many frames, from the beginning."""
+    image_fps: float = 25.0
+    """Frames per second of footage that is a folder of images."""
     downsample_scales: tuple[int, ...] = ()
     """Keep smaller copies too: 2 gives `images_2` at half the height and width."""
 
@@ -24,6 +26,8 @@ class ExtractConfig:
         """
         if self.target_fps is not None and not self.target_fps > 0:
             raise ValueError(f"extract.target_fps must be positive, got {self.target_fps}")
+        if not self.image_fps > 0:
+            raise ValueError(f"extract.image_fps must be positive, got {self.image_fps}")
         if self.every < 1:
             raise ValueError(f"extract.every must be at least 1, got {self.every}")
         if self.max_frames is not None and self.max_frames < 1:

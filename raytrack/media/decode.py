@@ -9,7 +9,6 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from jaxtyping import UInt8
 
 from raytrack.errors import InputError
 from raytrack.media.container import decode, open_video, packets, video_stream
@@ -19,7 +18,7 @@ from raytrack.media.probe import VideoInfo
 logger = logging.getLogger(__name__)
 
 
-def read_pictures(info: VideoInfo, start: int = 0, stop: int | None = None, *, threads: int = 1) -> Iterator[Picture]:
+def decode_pictures(info: VideoInfo, start: int, stop: int, *, threads: int = 1) -> Iterator[Picture]:
     """Decode frames `start` to `stop` (not included) in order, each with its alpha where the video has one.
 
     A frame that cannot be decoded is replaced by the one before it, with a warning.
@@ -27,14 +26,13 @@ def read_pictures(info: VideoInfo, start: int = 0, stop: int | None = None, *, t
     Args:
         info: What `probe_video` said of the file.
         start: Index of the first frame.
-        stop: Index after the last; by default the number of frames.
+        stop: Index after the last.
         threads: Threads that the decoder may use.
 
     Raises:
         ValueError: The range is not within the clip.
         InputError: The file cannot be read any more.
     """
-    stop = info.num_frames if stop is None else stop
     if not 0 <= start <= stop <= info.num_frames:
         raise ValueError(f"frames {start} to {stop} are not within the {info.num_frames} of {info.path}")
     if start == stop:
@@ -43,14 +41,6 @@ def read_pictures(info: VideoInfo, start: int = 0, stop: int | None = None, *, t
         choose = _frames_by_time if info.keyframe_pts.size else _frames_by_order
         for frame in choose(info, start, stop, threads, stack):
             yield _to_picture(frame, info)
-
-
-def read_frames(
-    info: VideoInfo, start: int = 0, stop: int | None = None, *, threads: int = 1
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Decode frames `start` to `stop` (not included) as RGB; see `read_pictures`."""
-    for picture in read_pictures(info, start, stop, threads=threads):
-        yield picture.rgb
 
 
 def _to_picture(frame: VideoFrame, info: VideoInfo) -> Picture:

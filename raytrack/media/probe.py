@@ -1,7 +1,7 @@
 """What a video file holds: size, orientation, and the true time of every frame."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +24,7 @@ NOMINAL_FPS = 25.0
 """Frames per second where nothing tells."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VideoInfo:
     """A video file that can be read."""
 
@@ -36,10 +36,10 @@ class VideoInfo:
     codec: str
     pixel_format: str
     has_alpha: bool
-    pts: Int[np.ndarray, " frames"]
+    pts: Int[np.ndarray, " frames"] = field(repr=False)
     """Time of each frame in units of `time_base`, increasing."""
     time_base: Fraction
-    keyframe_pts: Int[np.ndarray, " keyframes"]
+    keyframe_pts: Int[np.ndarray, " keyframes"] = field(repr=False)
     """Times of frames from which decoding can start; empty where it must start at the beginning of the file."""
 
     @property
