@@ -44,5 +44,8 @@ _FAST_MATH = {"contract", "nsz", "arcp", "afn"}
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_MATH)
 """Decorator of functions called from Python: compiled once for each dtype, cached on disk, run without the GIL."""
 
+exact_kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+"""The same, rounding as torch does."""
+
 inlined = numba.njit(nogil=True, error_model="numpy", fastmath=_FAST_MATH)
 """Decorator of functions that only kernels call."""

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from raytrack.render.numba_backend import NumbaRenderer
+from raytrack.render.perturbation import perturb_regions
 from raytrack.render.protocol import Topology
 
 
@@ -18,6 +19,15 @@ def warm_up(dtype: torch.dtype = torch.float32) -> None:
     light = torch.ones(1, 9, 3, dtype=dtype)
     normals = renderer.vertex_normals(corners[..., :3])
     image, fragments = renderer.shade(corners, normals, texture, light, torch.zeros(1, 16, 16, 3, dtype=dtype))
+    image = perturb_regions(
+        image,
+        fragments.face_index,
+        torch.zeros(1, dtype=torch.int64),
+        1,
+        foreground_probability=0.5,
+        background_probability=0.5,
+        generator=torch.Generator(),
+    )
     renderer.antialias(image, corners, fragments).sum().backward()
     fragments = renderer.rasterize(corners, (16, 16))
     uv = renderer.interpolate_uv(fragments)
