@@ -64,7 +64,7 @@ def preview_picture(
     notes: dict[str, Notes] = {"input": [(label, _DIM)]}
     if painted is None:
         panels = [small] * 2 + [_dimmed(small)] * 3
-        notes |= {caption: [("no face", _DIM)] for caption in CAPTIONS[2:]}
+        notes |= {caption: [("no face", _DIM)] for caption in CAPTIONS[1:]}
     else:
         error, mean_error = _error_panel(image, small, painted, layout)
         render, normals = _resized(painted.color, layout.panel_hw), _normals_panel(small, painted, layout)
