@@ -15,10 +15,10 @@ from raytrack.head.model import HeadModel
 _RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets")
 """Parts that keep the basis's shape."""
 _INSIDE_MOUTH = ("mouth_interior", "teeth", "tongue")
-_LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "neck_lower": 0.04, "boundary": 0.04}
+_LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "bust": 0.04}
 """Factors on the Laplacian term where the identity basis knows little; later entries win."""
 _OFFSET_LIMIT_M = 0.02
-_OFFSET_LIMITS_M = {"hair": 0.06, "neck_lower": 0.015, "boundary": 0.015}
+_OFFSET_LIMITS_M = {"hair": 0.06, "bust": 0.015}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Alignment:
 
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
-    untextured_faces: Bool[Tensor, " faces"]
+    unaligned_faces: Bool[Tensor, " faces"]
     inside_mouth: Bool[Tensor, " faces"]
 
     @classmethod
@@ -53,7 +53,7 @@ class Alignment:
         return cls(
             offsets=OffsetRegions(laplacian_weight=factor, allowed=allowed, limit_m=limit),
             held_outline=head.region("bottomline") | head.region("boundary") | occluded,
-            untextured_faces=occluded[head.faces].all(dim=1),
+            unaligned_faces=occluded[head.faces].all(dim=1),
             inside_mouth=inside[head.faces].all(dim=1),
         )
 

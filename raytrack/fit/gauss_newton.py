@@ -125,7 +125,9 @@ class RowSolver:
             self._local.renderer = self.problem.make_renderer()
         return self._local.renderer
 
-    def _solve_frame(self, setting, before, frame, neighbours, blur_schedule_px, round_index) -> tuple[Tensor, list[float]]:
+    def _solve_frame(
+        self, setting, before, frame, neighbours, blur_schedule_px, round_index
+    ) -> tuple[Tensor, list[float]]:
         row, errors = before[frame].clone(), []
         generator = np.random.default_rng([self.problem.seed, round_index, frame])
         target = self.problem.frames.targets([frame])
@@ -148,7 +150,10 @@ class RowSolver:
         drawing = self._draw(setting, surface, target)
         residual, gradient = _image_gradients(drawing.image, target[0].numpy(), blur_px)
         pixels = self._sample(drawing.fragments, generator)
-        groups = [self._photometric(setting, drawing, frame, pixels, residual, gradient), self._landmarks(frame, surface, setting)]
+        groups = [
+            self._photometric(setting, drawing, frame, pixels, residual, gradient),
+            self._landmarks(frame, surface, setting),
+        ]
         if self.problem.frames.signed_distance is not None and self.problem.weights.matte > 0:
             groups.append(self._outline(setting, drawing, frame))
         corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
@@ -223,7 +228,12 @@ class RowSolver:
         row = np.clip(point[:, 1].round().astype(int), 1, height - 2)
         field = self.problem.frames.signed_distance[frame].astype(np.float32)
         distance = field[row, column]
-        slope = np.stack([field[row, column + 1] - field[row, column - 1], field[row + 1, column] - field[row - 1, column]], -1) / 2
+        slope = (
+            np.stack(
+                [field[row, column + 1] - field[row, column - 1], field[row + 1, column] - field[row - 1, column]], -1
+            )
+            / 2
+        )
         near = np.abs(distance) < OUTLINE_REACH_PX
         weight = self.problem.weights.matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
         metric = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]

@@ -122,7 +122,9 @@ class LandmarkFitter:
         data = _pseudo_norm(percent) * targets.weights
         per_frame = data.sum(axis=1) / targets.weights.sum(axis=1)
         prior = float(self.prior.value(rows).sum())
-        shared = SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
+        shared = (
+            SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
+        )
         return float(per_frame.sum()) + prior + len(rows) * shared
 
     def fit(
@@ -174,9 +176,13 @@ class LandmarkFitter:
             damping, system = max(damping / 4, _LEAST_DAMPING), None
             if converged:
                 break
-        return LandmarkSolution(rows=rows, shape=shape, focal_px=focal_px, cost=cost, iterations=iteration, converged=converged)
+        return LandmarkSolution(
+            rows=rows, shape=shape, focal_px=focal_px, cost=cost, iterations=iteration, converged=converged
+        )
 
-    def _system(self, surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared) -> "BlockSystem":
+    def _system(
+        self, surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared
+    ) -> "BlockSystem":
         camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
         cam_from_world = camera.cam_from_world.numpy()
         num_shared = len(shape) + 1 if shared else 0
@@ -216,7 +222,9 @@ class LandmarkFitter:
             shared_block=shared_block, shared_gradient=shared_gradient,
         )  # fmt: skip
 
-    def _shared_jacobian(self, surface, chain, frame, cam_from_world, focal_px, centre, projected) -> Float[Tensor, "points 2 columns"]:
+    def _shared_jacobian(
+        self, surface, chain, frame, cam_from_world, focal_px, centre, projected
+    ) -> Float[Tensor, "points 2 columns"]:
         """Columns of the identity and of log focal length."""
         world = torch.from_numpy(surface.world)
         moved = self.surface.shape_jacobian(chain, frame)

@@ -92,4 +92,6 @@ class RowPrior:
 def _has_units(head: HeadModel) -> bool:
     """Named expressions are units in [0, 1]; numbered ones are principal components."""
     enabled: Bool[Tensor, " expressions"] = head.expression_enabled
-    return bool(enabled.any()) and not any(name.rstrip("0123456789") in {"", "expression_"} for name in head.expression_names)
+    return bool(enabled.any()) and not any(
+        name.rstrip("0123456789") in {"", "expression_"} for name in head.expression_names
+    )

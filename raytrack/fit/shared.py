@@ -24,7 +24,9 @@ class SharedParameters:
     """Log of the focal length in pixels of the input size."""
 
     @classmethod
-    def start(cls, head: HeadModel, shape: Float[Tensor, " shapes"], focal_px: float, texture_size: int) -> "SharedParameters":
+    def start(
+        cls, head: HeadModel, shape: Float[Tensor, " shapes"], focal_px: float, texture_size: int
+    ) -> "SharedParameters":
         """No offset, white light, the head's own albedo."""
         return cls(
             shape=shape,
@@ -51,7 +53,11 @@ def resampled_texture(texture: Float[Tensor, "size size 3"], size: int) -> Float
     planes = texture.permute(2, 0, 1)[None]
     mode = "area" if size < texture.shape[0] else "bilinear"
     options = {} if mode == "area" else {"align_corners": False}
-    return torch.nn.functional.interpolate(planes, size=(size, size), mode=mode, **options)[0].permute(1, 2, 0).contiguous()
+    return (
+        torch.nn.functional.interpolate(planes, size=(size, size), mode=mode, **options)[0]
+        .permute(1, 2, 0)
+        .contiguous()
+    )
 
 
 class Adam:
@@ -97,7 +103,13 @@ class RowAdam:
         self._square = torch.zeros(num_rows, columns, device=device)
         self._steps = torch.zeros(num_rows, 1, device=device)
 
-    def step(self, values: Float[Tensor, "rows columns"], rows: Tensor, gradient: Float[Tensor, "batch columns"], scale: float) -> None:
+    def step(
+        self,
+        values: Float[Tensor, "rows columns"],
+        rows: Tensor,
+        gradient: Float[Tensor, "batch columns"],
+        scale: float,
+    ) -> None:
         """Move the given rows of `values` in place."""
         mean = self._mean[rows] * 0.9 + gradient * 0.1
         square = self._square[rows] * 0.999 + gradient.square() * 0.001

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from raytrack.fit.config import Weights
@@ -20,6 +20,8 @@ from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
+from raytrack.head.regions import PERTURBATION_REGIONS
+from raytrack.render.perturbation import face_regions, perturb_regions
 from raytrack.render.protocol import Fragments, Renderer
 
 LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
@@ -38,6 +40,30 @@ class OffsetRegions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionPerturbation:
+    """Region perturbation: across an antialiased edge, compare how two regions look as a whole (`raytrack.render.perturbation`)."""
+
+    region_of_face: Int[Tensor, " faces"]
+    num_regions: int
+    foreground_probability: float = 0.5
+    background_probability: float = 0.3
+
+    @classmethod
+    def create(cls, head: HeadModel) -> "RegionPerturbation":
+        """With the regions that the method names, those of them that the head has."""
+        regions = [head.face_region(name).numpy() for name in PERTURBATION_REGIONS]
+        return cls(region_of_face=face_regions(regions), num_regions=len(regions))
+
+    def apply(self, image: Tensor, fragments: Fragments, generator: np.random.Generator) -> Tensor:
+        """Perturbed copy of an image that is shaded over its target and not yet antialiased."""
+        return perturb_regions(
+            image, fragments.face_index, self.region_of_face, self.num_regions,
+            foreground_probability=self.foreground_probability, background_probability=self.background_probability,
+            generator=torch.Generator().manual_seed(int(generator.integers(2**31))),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class SharedProblem:
     """Everything that stays fixed during Adam stages."""
 
@@ -49,12 +75,12 @@ class SharedProblem:
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
     """Vertices whose silhouettes give no gradient."""
-    untextured_faces: Bool[Tensor, " faces"]
-    """Faces whose colours move neither geometry nor texture."""
+    unaligned_faces: Bool[Tensor, " faces"]
+    """Faces whose colours move no geometry; their texture is fitted all the same."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
-    perturbation: object | None
-    """Region perturbation; used where there is no matte."""
+    perturbation: RegionPerturbation | None
+    """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
 
 
@@ -113,7 +139,14 @@ class SharedOptimiser:
             for start in range(0, len(order), batch_size):
                 batch = np.sort(order[start : start + batch_size])
                 shared, error = self.step(
-                    rows, shared, batch, optimise, scale=scale, weights=weights, colours_only=colours_only, generator=generator
+                    rows,
+                    shared,
+                    batch,
+                    optimise,
+                    scale=scale,
+                    weights=weights,
+                    colours_only=colours_only,
+                    generator=generator,
                 )
                 errors.append(error)
                 steps_left -= 1
@@ -139,7 +172,9 @@ class SharedOptimiser:
         values = {name: getattr(shared, name) for name in ("shape", "offset", "texture", "light", "log_focal")}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
         values.update(leaves)
-        loss, photo = self._loss(rows[torch.from_numpy(batch)], values, batch, optimise, weights, colours_only, generator)
+        loss, photo = self._loss(
+            rows[torch.from_numpy(batch)], values, batch, optimise, weights, colours_only, generator
+        )
         loss.backward()
         moved = {}
         for name in optimise:
@@ -150,7 +185,9 @@ class SharedOptimiser:
             moved[name] = adam.step(getattr(shared, name), gradient, scale)
         if "offset" in moved:
             limit = self.problem.offsets.limit_m
-            moved["offset"] = torch.minimum(torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit)
+            moved["offset"] = torch.minimum(
+                torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
+            )
         return shared.with_values(**moved), photo.detach()
 
     def forget(self) -> None:
@@ -165,7 +202,10 @@ class SharedOptimiser:
         clip = camera.clip(vertices)
         target = frames.targets(batch)
         renderer = problem.renderer
-        image, fragments = renderer.shade(clip, renderer.vertex_normals(vertices), values["texture"], values["light"][None], target)
+        image, fragments = renderer.shade(
+            clip, renderer.vertex_normals(vertices), values["texture"], values["light"][None], target,
+            detach_uv_faces=problem.unaligned_faces,
+        )  # fmt: skip
         trust = self._trust(batch, fragments, colours_only)
         if colours_only:
             covered = fragments.coverage.sum().clamp_min(1)
@@ -181,7 +221,9 @@ class SharedOptimiser:
             loss = loss + self._offset_terms(values["offset"], weights)
         return loss, photo
 
-    def _trust(self, batch: np.ndarray, fragments: Fragments, texture_stage: bool) -> Float[Tensor, "batch height width"]:
+    def _trust(
+        self, batch: np.ndarray, fragments: Fragments, texture_stage: bool
+    ) -> Float[Tensor, "batch height width"]:
         """Weight of each pixel's colour."""
         per_frame = [self.problem.frames.pixel_weights(int(frame)) for frame in batch]
         if per_frame[0] is None:
@@ -189,20 +231,18 @@ class SharedOptimiser:
         else:
             trust = torch.from_numpy(np.stack(per_frame))
         face = fragments.face_index.clamp_min(0).long()
-        ignored = self.problem.untextured_faces[face]
         closed = torch.from_numpy(~self.problem.frames.mouth_open[batch])[:, None, None]
-        ignored = ignored | (closed & self.problem.inside_mouth[face])
+        hidden = closed & self.problem.inside_mouth[face]
         if texture_stage and self.problem.frames.matte is not None:
             # Below the chin the matte knows nothing of the mesh, but where it is clear there is background all the same.
             alpha = torch.from_numpy(self.problem.frames.matte[batch].astype(np.float32))
             trust = trust * (alpha > 0.5)
-        return trust * ~ignored
+        return trust * ~hidden
 
     def _image_terms(self, image, clip, fragments, target, batch, trust, generator) -> tuple[Tensor, Tensor]:
         problem = self.problem
         if problem.perturbation is not None:
-            seed = int(generator.integers(2**31))
-            image = problem.perturbation.apply(image, target, fragments, torch.Generator().manual_seed(seed))
+            image = problem.perturbation.apply(image, fragments, generator)
         coverage = fragments.coverage.float()[..., None]
         held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
         blended = problem.renderer.antialias(torch.cat([image, coverage], dim=-1), held, fragments)

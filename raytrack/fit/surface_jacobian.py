@@ -73,7 +73,11 @@ def _jacobian_kernel(
                 target[4] += a1
                 target[5] += a2
                 # Root: everything turns about the root joint.
-                m0, m1, m2 = x - translation[0] - centres[0, 0], y - translation[1] - centres[0, 1], z - translation[2] - centres[0, 2]
+                m0, m1, m2 = (
+                    x - translation[0] - centres[0, 0],
+                    y - translation[1] - centres[0, 1],
+                    z - translation[2] - centres[0, 2],
+                )
                 t0, t1, t2 = m1 * a2 - m2 * a1, m2 * a0 - m0 * a2, m0 * a1 - m1 * a0
                 for k in range(3):
                     target[k] += axes[0, k, 0] * t0 + axes[0, k, 1] * t1 + axes[0, k, 2] * t2
@@ -94,7 +98,11 @@ def _jacobian_kernel(
                     n1 += w * (arm[1] - centres[1, 1])
                     n2 += w * (arm[2] - centres[1, 2])
                     if j > 1:
-                        m0, m1, m2 = w * (arm[0] - centres[j, 0]), w * (arm[1] - centres[j, 1]), w * (arm[2] - centres[j, 2])
+                        m0, m1, m2 = (
+                            w * (arm[0] - centres[j, 0]),
+                            w * (arm[1] - centres[j, 1]),
+                            w * (arm[2] - centres[j, 2]),
+                        )
                         t0, t1, t2 = m1 * a2 - m2 * a1, m2 * a0 - m0 * a2, m0 * a1 - m1 * a0
                         first = 3 + 3 * j
                         for k in range(3):
@@ -106,7 +114,9 @@ def _jacobian_kernel(
                 b1 = blend[0, 1] * a0 + blend[1, 1] * a1 + blend[2, 1] * a2
                 b2 = blend[0, 2] * a0 + blend[1, 2] * a1 + blend[2, 2] * a2
                 for c in range(columns.shape[0]):
-                    target[columns[c]] += b0 * correctives[c, v, 0] + b1 * correctives[c, v, 1] + b2 * correctives[c, v, 2]
+                    target[columns[c]] += (
+                        b0 * correctives[c, v, 0] + b1 * correctives[c, v, 1] + b2 * correctives[c, v, 2]
+                    )
                 p0, p1, p2 = basis[v, 0], basis[v, 1], basis[v, 2]
                 for e in range(num_expressions):
                     target[18 + e] += b0 * p0[e] + b1 * p1[e] + b2 * p2[e]

@@ -27,13 +27,13 @@ from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.schedule import RowStage, SharedStage, TextureStage, default_schedule
 from raytrack.fit.shared import SharedParameters, resampled_texture
-from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser, SharedProblem
+from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 from raytrack.render.protocol import Renderer, Topology
-from raytrack.render.registry import make_renderer
+from raytrack.render.registry import make_renderer, resolve_name
 
 logger = logging.getLogger(__name__)
 _CONVERGED = 0.003
@@ -75,7 +75,9 @@ def track_sequence(
         NotConvergedError: The landmarks could not be fitted.
     """
     if not observation.detected.any():
-        raise NoFaceError("no face was found in any frame: check the footage, its rotation, and that the face is larger than about 40 px")
+        raise NoFaceError(
+            "no face was found in any frame: check the footage, its rotation, and that the face is larger than about 40 px"
+        )
     tracker = SequenceTracker(observation, head, config)
     return tracker.run(None if checkpoint_folder is None else Checkpoint(checkpoint_folder), on_progress)
 
@@ -112,7 +114,9 @@ class SequenceTracker:
             if checkpoint:
                 checkpoint.save(new_state)
             if on_progress:
-                on_progress(Progress(stage=name, done=new_state.stages_done, total=total, photo_error=new_state.photo_error))
+                on_progress(
+                    Progress(stage=name, done=new_state.stages_done, total=total, photo_error=new_state.photo_error)
+                )
             return new_state
 
         if state is None:
@@ -142,18 +146,24 @@ class SequenceTracker:
         if not bool(torch.isfinite(rows).all()):
             raise NotConvergedError("the landmarks could not be fitted: the detections are inconsistent")
         shared = SharedParameters.start(self.head, solution.shape, solution.focal_px, self.config.texture_size)
-        return FitState(rows=rows, shared=shared, stages_done=1, photo_error=float("nan"), rows_error=float("inf"), converged=False)
+        return FitState(
+            rows=rows, shared=shared, stages_done=1, photo_error=float("nan"), rows_error=float("inf"), converged=False
+        )
 
     def _rows(self, stage: RowStage, state: FitState) -> FitState:
         scale = max(self.frames.size_hw) / 256
         problem = RowProblem(
             head=self.head, surface=self.surface, frames=self.frames, weights=self.config.weights, prior=self.prior,
-            landmark_weights=self.landmark_weights, ignored_faces=self.alignment.untextured_faces.numpy(),
+            landmark_weights=self.landmark_weights, ignored_faces=self.alignment.unaligned_faces.numpy(),
             ignored_outline=self.alignment.held_outline.numpy(), make_renderer=lambda: self._renderer(1),
             num_threads=self.config.num_threads, seed=self.config.seed,
         )  # fmt: skip
         result = RowSolver(problem).solve(
-            state.rows, state.shared, self.active, [scale * blur for blur in stage.blur_schedule_px], round_index=stage.round_index
+            state.rows,
+            state.shared,
+            self.active,
+            [scale * blur for blur in stage.blur_schedule_px],
+            round_index=stage.round_index,
         )
         rows = interpolate_missing(result.rows, self.active)
         error = float(result.last_error[self.active].mean())
@@ -192,14 +202,16 @@ class SequenceTracker:
         return SharedProblem(
             head=self.head, frames=frames, weights=self.config.weights, prior=self.prior,
             landmark_weights=self.landmark_weights, offsets=self.alignment.offsets, held_outline=self.alignment.held_outline,
-            untextured_faces=self.alignment.untextured_faces, inside_mouth=self.alignment.inside_mouth,
-            perturbation=None, renderer=self._renderer(self.config.num_threads),
+            unaligned_faces=self.alignment.unaligned_faces, inside_mouth=self.alignment.inside_mouth,
+            perturbation=RegionPerturbation.create(self.head) if frames.matte is None else None,
+            renderer=self._renderer(self.config.num_threads),
         )  # fmt: skip
 
     def _renderer(self, num_threads: int) -> Renderer:
         shape = self.head.topology()
         topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
-        return make_renderer(self.config.renderer, topology, num_threads=num_threads)
+        options = {"num_threads": num_threads} if resolve_name(self.config.renderer) == "numba" else {}
+        return make_renderer(self.config.renderer, topology, **options)
 
     def _generator(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, index])

@@ -1,0 +1,157 @@
+"""Small parts of the tracker: key frames, interpolation, optimiser state, mattes, regions."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from raytrack.errors import ConfigError
+from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.checkpoint import Checkpoint, FitState
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.frames import TrackingFrames, clean_matte
+from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.key_frames import choose_key_frames
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.shared import Adam, RowAdam, SharedParameters, resampled_texture
+from raytrack.head.library import load_head
+
+
+def test_key_frames_are_spread_and_never_failures():
+    poses = np.stack([np.linspace(-1, 1, 50), np.zeros(50), np.zeros(50)], axis=1)
+    scores = np.full(50, 0.9)
+    scores[[0, 49]] = 0.0
+    scores[48] = 0.2
+    chosen = choose_key_frames(scores, poses, 4)
+    assert len(chosen) == 4
+    assert not {0, 48, 49} & set(chosen.tolist())
+    assert {1, 47} <= set(chosen.tolist())
+
+
+def test_key_frames_need_a_face():
+    with pytest.raises(ValueError, match="no frame has a face"):
+        choose_key_frames(np.zeros(5), np.zeros((5, 3)), 2)
+
+
+def test_still_footage_gives_few_key_frames():
+    assert len(choose_key_frames(np.ones(20), np.zeros((20, 3)), 12)) == 1
+
+
+def test_missing_rows_are_interpolated_between_and_copied_outside():
+    rows = torch.arange(6.0)[:, None] * torch.tensor([[1.0, -2.0]])
+    known = np.array([False, True, False, False, True, False])
+    broken = rows.clone()
+    broken[~torch.from_numpy(known)] = float("nan")
+    mended = interpolate_missing(broken, known)
+    torch.testing.assert_close(mended[1:5], rows[1:5])
+    torch.testing.assert_close(mended[0], rows[1])
+    torch.testing.assert_close(mended[5], rows[4])
+
+
+def test_rows_outside_a_batch_neither_move_nor_age():
+    values = torch.ones(4, 2)
+    adam = RowAdam(torch.tensor([0.1, 0.2]), 4)
+    adam.step(values, torch.tensor([1, 3]), torch.ones(2, 2), 1.0)
+    assert torch.equal(values[[0, 2]], torch.ones(2, 2))
+    torch.testing.assert_close(values[1], torch.tensor([0.9, 0.8]))
+    adam.step(values, torch.tensor([0]), torch.ones(1, 2), 1.0)
+    torch.testing.assert_close(values[0], torch.tensor([0.9, 0.8]))
+
+
+def test_adam_agrees_with_torch():
+    start = torch.tensor([1.0, -2.0, 0.5])
+    leaf = start.clone().requires_grad_(True)
+    reference = torch.optim.Adam([leaf], lr=0.03)
+    own, value = Adam(0.03), start
+    for _ in range(5):
+        reference.zero_grad()
+        (leaf.square() * torch.tensor([1.0, 3.0, -0.5])).sum().backward()
+        gradient = 2 * value * torch.tensor([1.0, 3.0, -0.5])
+        value = own.step(value, gradient)
+        reference.step()
+    torch.testing.assert_close(value, leaf.detach())
+
+
+def test_matte_floor():
+    alpha = np.array([[0, 76, 165, 255]], np.uint8)
+    cleaned = clean_matte(alpha)
+    assert cleaned[0, 0] == 0 and cleaned[0, 1] == 0 and cleaned[0, 3] == 1
+    assert cleaned[0, 2] == pytest.approx((165 / 255 - 0.3) / 0.7, abs=1e-6)
+
+
+def test_frames_are_scaled_with_their_landmarks():
+    image = np.zeros((200, 100, 3), np.uint8)
+    image[:, 50:] = 255
+    observation = SequenceObservation(
+        size_hw=(200, 100), timestep_ids=("0",), timestamps_s=np.zeros(1), load_image=lambda _: image,
+        load_alpha=lambda _: image[..., 0], landmarks_px=np.full((1, 478, 2), 40.0, np.float32), scores=np.ones(1, np.float32),
+    )  # fmt: skip
+    frames = TrackingFrames.load(observation, 100)
+    assert frames.images.shape == (1, 100, 50, 3)
+    np.testing.assert_allclose(frames.landmarks_px, 20.0)
+    assert frames.signed_distance[0, 50, 40] > 0 > frames.signed_distance[0, 50, 10]
+    assert abs(float(frames.signed_distance[0, 50, 25])) <= 1.5
+
+
+def test_occluded_regions_leave_both_alignments():
+    head = load_head("default")
+    free = Alignment.create(head, TrackConfig())
+    without = Alignment.create(head, TrackConfig(occluded=("hair",)))
+    hair = head.region("hair")
+    assert not free.held_outline[hair].all()
+    assert without.held_outline[hair].all()
+    assert without.unaligned_faces.sum() == head.face_region("hair").sum() > 0
+    assert free.unaligned_faces.sum() == 0
+
+
+def test_no_static_offset_means_hair_is_occluded():
+    head = load_head("default")
+    assert torch.equal(occluded_vertices(head, TrackConfig(static_offset=False)), head.region("hair"))
+    assert not occluded_vertices(head, TrackConfig()).any()
+
+
+def test_unknown_region_is_refused_by_name():
+    with pytest.raises(ConfigError, match="no region beard"):
+        occluded_vertices(load_head("default"), TrackConfig(occluded=("beard",)))
+
+
+def test_landmarks_on_occluded_parts_count_nothing():
+    head = load_head("default")
+    weights = trusted_landmarks(head, np.array([True, False]), head.region("lips"))
+    assert weights[1].sum() == 0
+    assert weights[0, 13] == 0
+    assert weights[0, 1] == 1
+
+
+def test_texture_resampling_keeps_the_mean():
+    texture = torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(0))
+    small = resampled_texture(texture, 16)
+    torch.testing.assert_close(small.mean(dim=(0, 1)), texture.mean(dim=(0, 1)))
+    assert resampled_texture(small, 64).shape == (64, 64, 3)
+
+
+def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
+    head = load_head("default")
+    shared = SharedParameters.start(head, torch.randn(head.num_shapes), 777.7, 32)
+    state = FitState(
+        rows=torch.randn(3, 18 + head.num_expressions), shared=shared, stages_done=4, photo_error=0.03, rows_error=float("inf"),
+        converged=True,
+    )  # fmt: skip
+    Checkpoint(tmp_path / "work").save(state)
+    loaded = Checkpoint(tmp_path / "work").load()
+    assert loaded is not None
+    assert torch.equal(loaded.rows, state.rows)
+    for field in dataclasses.fields(shared):
+        assert torch.equal(getattr(loaded.shared, field.name), getattr(shared, field.name))
+    assert (loaded.stages_done, loaded.photo_error, loaded.rows_error, loaded.converged) == (
+        4,
+        0.03,
+        float("inf"),
+        True,
+    )
+
+
+def test_damaged_checkpoint_starts_over(tmp_path):
+    (tmp_path / "state.npz").write_bytes(b"not an archive")
+    assert Checkpoint(tmp_path).load() is None
