@@ -23,7 +23,7 @@ def select_frames(
     indices = np.arange(len(timestamps_s))
     if target_fps is not None and len(timestamps_s) > 1:
         elapsed = timestamps_s - timestamps_s[0]
-        ticks = np.arange(int(np.floor(elapsed[-1] * target_fps + 0.5)) + 1) / target_fps
+        ticks = np.arange(int(np.floor(elapsed[-1] * target_fps + 1e-6)) + 1) / target_fps
         # A tick halfway between two frames goes to the earlier one, whatever the rounding.
         middles = (elapsed[1:] + elapsed[:-1]) / 2 + 1e-9
         indices = np.unique(np.searchsorted(middles, ticks))

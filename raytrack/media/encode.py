@@ -1,6 +1,5 @@
 """Writing H.264 video that any browser plays."""
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from raytrack.errors import OutputError
+from raytrack.media.files import replaced_file
 
 _QUALITY = "18"
 """x264's constant rate factor: visually near lossless."""
@@ -67,14 +66,10 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
     if not fps > 0:
         raise ValueError(f"fps must be positive, got {fps}")
     rate = Fraction(fps).limit_denominator(1001)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        options = {"movflags": "+faststart", "fflags": "+bitexact"}
-        with av.open(str(temporary), "w", format="mp4", options=options) as container:
-            _encode(container, frames, rate)
-        temporary.replace(path)
-    except (OSError, FFmpegError) as error:
-        raise OutputError(f"{path}: cannot be written ({error}); free space or choose another OUT") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with replaced_file(path) as temporary:
+        try:
+            with av.open(str(temporary), "w", format="mp4", options=options) as container:
+                _encode(container, frames, rate)
+        except FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error

@@ -1,6 +1,5 @@
 """Still images: reading any common kind as 8-bit RGB with its alpha, writing PNG, and folders of frames."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from raytrack.errors import InputError, OutputError
+from raytrack.errors import InputError
+from raytrack.media.files import replaced_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Files taken for images, whatever the case of their suffix."""
@@ -93,14 +93,8 @@ def write_png(path: Path, image: UInt8[np.ndarray, "height width *channels"], *,
     order = {2: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[image.shape[2] if image.ndim == 3 else 2]
     values = image if order is None else cv2.cvtColor(image, order)
     _, encoded = cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, compression])
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose another OUT") from error
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

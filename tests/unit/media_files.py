@@ -1,0 +1,75 @@
+"""Small footage files with known content, made on the spot."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def numbered_frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Smooth pictures that differ from each other: a grey ramp, its brightness telling the index."""
+    ramp = np.linspace(0, 60, width)[None, :] + np.linspace(0, 40, height)[:, None]
+    return [np.repeat((ramp + 150 * index / max(count, 2)).astype(np.uint8)[..., None], 3, 2) for index in range(count)]
+
+
+def quadrants(height: int = 48, width: int = 64) -> np.ndarray:
+    """Red top left, blue top right, green bottom left, black bottom right."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (255, 0, 0)
+    image[height // 2 :, : width // 2] = (0, 255, 0)
+    image[: height // 2, width // 2 :] = (0, 0, 255)
+    return image
+
+
+def encode(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    *,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    times_ms: Sequence[int] | None = None,
+    options: dict[str, str] | None = None,
+    source_format: str = "rgb24",
+    audio_first: bool = False,
+    rotation: int = 0,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video; frame i is shown at `times_ms[i]`, by default every 40 ms."""
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        audio = container.add_stream("aac", rate=44100) if audio_first else None
+        video = container.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = width, height, pixel_format
+        video.codec_context.time_base = Fraction(1, 1000)
+        video.codec_context.thread_count = 1
+        video.options = options or {}
+        if rotation:
+            video.set_display_rotation(rotation)
+        if audio is not None:
+            _encode_silence(container, audio)
+        for index, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=source_format)
+            frame.pts = 40 * index if times_ms is None else times_ms[index]
+            frame.time_base = Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
+def _encode_silence(container, stream) -> None:
+    for index in range(20):
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = 44100
+        frame.pts = 1024 * index
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def audio_only(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        _encode_silence(container, container.add_stream("aac", rate=44100))
+    return path
