@@ -75,13 +75,14 @@ def vhap_schedule(config: VhapConfig, *, static_offset: bool, landmarks_only: bo
         VhapStage(name="lmk_init_all", order=first, repeats=steps, photometric=False,
                   optimise=("log_focal", "shape", *faces)),
     ]  # fmt: skip
-    decay = {"rate_scale": config.rates.global_scale, "rate_decay": config.rates.global_decay}
+    scale, decay = config.rates.global_scale, config.rates.global_decay
     if landmarks_only:
         stages += [
             VhapStage(name="lmk_sequential_tracking", order=sequential, repeats=config.sequential_steps,
                       photometric=False, smooth=True, optimise=faces),
             VhapStage(name="lmk_global_tracking", order=shuffled, repeats=config.global_epochs,
-                      photometric=False, smooth=True, optimise=("log_focal", "shape", *faces), **decay),
+                      photometric=False, smooth=True, optimise=("log_focal", "shape", *faces),
+                      rate_scale=scale, rate_decay=decay),
         ]  # fmt: skip
         return tuple(stages)
     loose = ("hair", "boundary", "neck")
@@ -103,7 +104,8 @@ def vhap_schedule(config: VhapConfig, *, static_offset: bool, landmarks_only: bo
         VhapStage(name="rgb_sequential_tracking", order=sequential, repeats=config.sequential_steps, photometric=True,
                   smooth=True, optimise=(*faces, "texture"), boundary_except=("bottomline",)),
         VhapStage(name="rgb_global_tracking", order=shuffled, repeats=config.global_epochs, photometric=True,
-                  smooth=True, optimise=everything, boundary_except=("bottomline",), **decay),
+                  smooth=True, optimise=everything, boundary_except=("bottomline",),
+                      rate_scale=scale, rate_decay=decay),
     ]  # fmt: skip
     return tuple(stages)
 
@@ -149,6 +151,5 @@ def row_rates(rates: VhapRates) -> dict[str, float]:
 
 def shared_rates(rates: VhapRates) -> dict[str, float]:
     """Learning rate of each field of `SharedParameters`; that of the focal length is for its ratio to the image."""
-    return {
-        "shape": rates.base, "texture": rates.base, "offset": rates.offset, "light": rates.light, "log_focal": rates.focal
-    }  # fmt: skip
+    base = dict.fromkeys(("shape", "texture"), rates.base)
+    return {**base, "offset": rates.offset, "light": rates.light, "log_focal": rates.focal}

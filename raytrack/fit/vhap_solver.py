@@ -10,8 +10,6 @@ from raytrack.fit.vhap_objective import VhapObjective
 from raytrack.fit.vhap_schedule import Unit, row_rates, shared_rates
 from raytrack.head.parameters import NUM_POSE, block_slices
 
-SHARED_NAMES = ("shape", "offset", "texture", "light", "log_focal")
-
 
 class StageSolver:
     """Runs the units of a stage; owns the optimisers' state, nothing else that changes."""

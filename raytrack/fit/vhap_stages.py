@@ -3,13 +3,13 @@
 Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpose:
 
 - Adam's state is row-wise: frames outside a batch neither move nor age.
-- Frames without a face take no part and are interpolated: the first batch is of frames with a face, and "previous" means
-  the tracked frame before.
+- Frames without a face take no part and are interpolated: the first batch is of frames with a face, and "previous"
+  means the tracked frame before.
 - Every batch of the sequential pass starts from the last tracked frame, the last one of the sequence included.
 - Expressions that a head switches off stay at zero.
 
-Dynamic offsets are off, as in VHAP's default outputs. Head files hold no principal components of texture, so that term is
-absent. The matte is not used.
+Dynamic offsets are off, as in VHAP's default outputs. Head files hold no principal components of texture, so that term
+is absent. The matte is not used.
 """
 
 import logging
@@ -19,8 +19,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from raytrack.errors import NotConvergedError
 from raytrack.fit.checkpoint import Checkpoint, FitState
@@ -28,13 +26,13 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.vhap_checkpoint import StageCheckpoint, StageState
+from raytrack.fit.vhap_checkpoint import SHARED_NAMES, StageCheckpoint, StageState
 from raytrack.fit.vhap_config import VhapConfig
 from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_objective import VhapObjective, VhapProblem
 from raytrack.fit.vhap_regions import Gates, VhapRegions, with_ibug_points
-from raytrack.fit.vhap_schedule import VhapStage, units, vhap_schedule
-from raytrack.fit.vhap_solver import SHARED_NAMES, StageSolver
+from raytrack.fit.vhap_schedule import FrameOrder, VhapStage, units, vhap_schedule
+from raytrack.fit.vhap_solver import StageSolver
 from raytrack.fit.vhap_terms import ndc_from_px
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
@@ -121,7 +119,7 @@ class VhapFit:
         shape, name = head.topology(), resolve_name(self.config.renderer)
         topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
         options = {"num_threads": self.config.num_threads} if name == "numba" else {"device": self.device}
-        return make_renderer(name, topology, **options)
+        return make_renderer(self.config.renderer, topology, **options)
 
     def run(self, checkpoint: Checkpoint | None, on_stage: OnStage | None) -> FitState:
         """All stages from the last checkpoint on."""
@@ -150,8 +148,8 @@ class VhapFit:
         )  # fmt: skip
 
     def _stage(self, stage: VhapStage, index: int, state: FitState, partial: StageCheckpoint | None) -> FitState:
-        objective = VhapObjective(self.problem, stage, self.gates[stage.name])
         tracked = torch.from_numpy(self.active)
+        objective = VhapObjective(self.problem, stage, self.gates[stage.name])
         solver = StageSolver(objective, int(tracked.sum()), self.longer_side_px)
         inner = partial.load(index) if partial else None
         if inner is None:
@@ -160,23 +158,42 @@ class VhapFit:
             )
         else:
             solver.restore(inner.optimiser)
-        rows, shared, errors = inner.rows.to(self.device), _moved(inner.shared, self.device), inner.errors
-        plan = units(stage, len(rows), self.vhap.batch_size, (self.config.seed, index))
-        for number in range(inner.units_done, len(plan)):
-            rows, shared, error = solver.run(rows, shared, plan[number], (self.config.seed, index, number))
-            _check_finite(stage, rows, shared)
-            errors = (*errors, error)
-            if partial and number + 1 < len(plan):
-                partial.offer(lambda done=number + 1: StageState(
-                    stage_index=index, units_done=done, rows=rows.cpu(), shared=_moved(shared, torch.device("cpu")),
-                    errors=errors, optimiser=solver.state(),
-                ))  # fmt: skip
-        full = torch.zeros_like(state.rows)
-        full[tracked] = rows.cpu()
+        inner = self._units(stage, solver, _moved(inner, self.device), partial)
+        inner = _moved(inner, torch.device("cpu"))
+        rows = torch.zeros_like(state.rows)
+        rows[tracked] = inner.rows
         return replace(
             state,
-            rows=interpolate_missing(full, self.active),
-            shared=_moved(shared, torch.device("cpu")),
+            rows=interpolate_missing(rows, self.active),
+            shared=inner.shared,
             stages_done=index + 1,
-            photo_error=stage_error(stage, errors),
+            photo_error=_stage_error(stage, inner.errors),
         )
+
+    def _units(
+        self, stage: VhapStage, solver: StageSolver, state: StageState, partial: StageCheckpoint | None
+    ) -> StageState:
+        """The units that are left; a checkpoint after one of them now and then."""
+        seed = (self.config.seed, state.stage_index)
+        plan = units(stage, len(state.rows), self.vhap.batch_size, seed)
+        for number in range(state.units_done, len(plan)):
+            rows, shared, error = solver.run(state.rows, state.shared, plan[number], (*seed, number))
+            if not all(bool(torch.isfinite(value).all()) for value in (rows, shared.shape, shared.log_focal)):
+                raise NotConvergedError(
+                    f"{stage.name}: the fit diverged; the detections or the pictures are inconsistent"
+                )
+            state = replace(state, units_done=number + 1, rows=rows, shared=shared, errors=(*state.errors, error))
+            if partial and partial.is_due and number + 1 < len(plan):
+                partial.save(replace(state, optimiser=solver.state()))
+        return state
+
+
+def _stage_error(stage: VhapStage, errors: tuple[float, ...]) -> float:
+    """Of all batches where each unit is one, else of the last unit."""
+    return float(np.mean(errors)) if stage.order is FrameOrder.SEQUENTIAL else errors[-1]
+
+
+def _moved(state: StageState, device: torch.device) -> StageState:
+    """A state's rows and shared values on another device; the optimiser's copy is dropped."""
+    shared = {name: getattr(state.shared, name).to(device) for name in SHARED_NAMES}
+    return replace(state, rows=state.rows.to(device), shared=SharedParameters(**shared), optimiser={})
