@@ -16,8 +16,11 @@ import yaml
 from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
+from raytrack.media.config import ExtractConfig
+from raytrack.observe.config import LandmarkConfig, MattingMethod
 from raytrack.tables.keys import SequenceKey, safe_name
 
+DEFAULT_HEAD = "default"
 _Config = TypeVar("_Config")
 
 
@@ -36,7 +39,7 @@ class SequenceConfig:
     subject: str = ""
     """Who is seen; by default the sequence's name."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given`."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
     ground_truth: str = ""
     """What the tracker should have found, where the footage was rendered; adds `ground_truth` to the summary."""
 
@@ -82,8 +85,12 @@ class RunConfig:
     """Everything that a run is told."""
 
     sequences: tuple[SequenceConfig, ...] = ()
-    head: str = "default"
-    """The head model."""
+    head: str = DEFAULT_HEAD
+    """The head model: `default`, or a head file."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    matting: MattingMethod = "auto"
+    """How the person is told from the background; `auto` takes masks or an alpha channel where there are some."""
+    landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
@@ -92,7 +99,7 @@ class RunConfig:
         """Check that sequence names are usable and differ.
 
         Raises:
-            ConfigError: A name cannot name a folder, or two sequences share one.
+            ConfigError: A name cannot name a folder, two sequences share one, or masks are missing.
         """
         seen: dict[str, str] = {}
         for sequence in self.sequences:
@@ -103,6 +110,8 @@ class RunConfig:
                     "write a job file that gives each a `name`"
                 )
             seen[name] = sequence.video
+            if self.matting == "given" and not sequence.masks:
+                raise ConfigError(f"matting 'given' needs masks for sequence {name!r}: name their folder as `masks`")
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -126,21 +135,28 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
     if not config.sequences:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
-    return dataclasses.replace(config, sequences=tuple(_resolved(item, path.parent) for item in config.sequences))
+    return resolved(config, path.parent)
 
 
-def _resolved(sequence: SequenceConfig, folder: Path) -> SequenceConfig:
+def resolved(config: RunConfig, folder: Path) -> RunConfig:
+    """The configuration with every path made absolute; relative ones start from `folder`."""
+
     def absolute(text: str) -> str:
         if not text or text.startswith("assets:"):
             return text
         return str((folder / Path(text).expanduser()).resolve())
 
-    return dataclasses.replace(
-        sequence,
-        video=absolute(sequence.video),
-        masks=absolute(sequence.masks),
-        ground_truth=absolute(sequence.ground_truth),
+    sequences = tuple(
+        dataclasses.replace(
+            sequence,
+            video=absolute(sequence.video),
+            masks=absolute(sequence.masks),
+            ground_truth=absolute(sequence.ground_truth),
+        )
+        for sequence in config.sequences
     )
+    head = config.head if config.head == DEFAULT_HEAD else absolute(config.head)
+    return dataclasses.replace(config, sequences=sequences, head=head)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

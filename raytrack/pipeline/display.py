@@ -93,9 +93,9 @@ class Display:
     def _line(self, plan: SequencePlan) -> str:
         share, notes = progress_of(plan)
         elapsed = time.monotonic() - self._first_start.get(plan.name, time.monotonic())
-        left = f"{_clock(elapsed * (1 - share) / share)} left" if share > 0.02 and elapsed > 3 else ""
+        left = f"{clock(elapsed * (1 - share) / share)} left" if share > 0.02 and elapsed > 3 else ""
         bar = "█" * round(share * _BAR_WIDTH)
-        return f"{plan.name}  {bar:░<{_BAR_WIDTH}} {share:4.0%}  {_clock(elapsed)}  {left:10}  {', '.join(notes)}"
+        return f"{plan.name}  {bar:░<{_BAR_WIDTH}} {share:4.0%}  {clock(elapsed)}  {left:10}  {', '.join(notes)}"
 
     def _redraw(self, lines: list[str]) -> None:
         up = f"\x1b[{self._drawn_lines}F" if self._drawn_lines else ""
@@ -140,7 +140,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are some."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

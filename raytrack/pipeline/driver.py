@@ -97,6 +97,7 @@ class Driver:
             sequence=plan.sequence,
             config=plan.configs[stage.name].value,
             fingerprint=plan.fingerprints[stage.name],
+            head=plan.head,
             parts={name: plan.part_paths(self._stages[self._depth[name]]) for name in stage.needs},
             chunk=plan.chunk(stage, entry.index),
             cpus=cpus,
@@ -105,7 +106,7 @@ class Driver:
         plan.parts[stage.name][entry.index] = PartState.RUNNING
         self._num_running[plan.order] += 1
         self._watcher.started(plan, stage, entry.index)
-        limit_s = stage.timeout_s * self._time_limit_factor
+        limit_s = plan.limit_s(stage, entry.index) * self._time_limit_factor
         executor.submit(WorkItem(stage=stage, context=context, config=plan.configs[stage.name].text, limit_s=limit_s))
         return cpus
 

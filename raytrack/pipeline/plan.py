@@ -59,6 +59,7 @@ class SequencePlan:
     key: SequenceKey
     stages: tuple[Stage, ...]
     chunk_frames: int
+    head: str
     fingerprints: dict[str, str]
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
@@ -94,6 +95,15 @@ class SequencePlan:
     def chunk(self, stage: Stage, index: int) -> Chunk | None:
         """The frames of an item, where the stage is cut into chunks."""
         return chunks(self._frames_of(stage.fan_out), self.chunk_frames)[index] if stage.fan_out else None
+
+    def limit_s(self, stage: Stage, index: int) -> float:
+        """Time limit of an item."""
+        if not stage.frame_timeout_s:
+            return stage.timeout_s
+        chunk = self.chunk(stage, index)
+        counted = [other.fan_out for other in self.stages if other.fan_out]
+        num_frames = len(chunk.frames) if chunk else (self._frames_of(counted[0]) if counted else 0)
+        return stage.timeout_s + stage.frame_timeout_s * num_frames
 
     def part_paths(self, stage: Stage) -> tuple[Path, ...]:
         """The parts of a stage that is done, in order."""
@@ -193,6 +203,7 @@ def plan_sequence(
         key=sequence.key,
         stages=stages,
         chunk_frames=config.pipeline.chunk_frames,
+        head=config.head,
         fingerprints=fingerprints,
         configs={
             stage.name: StageConfig(value=stage.reads(config), text=config_json(stage, config)) for stage in stages

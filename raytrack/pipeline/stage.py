@@ -68,6 +68,8 @@ class StageContext:
     config: Any
     """What `Stage.reads` picked from the run's configuration."""
     fingerprint: str
+    head: str
+    """Name or path of the head model; stages that use it have its digest in their fingerprint."""
     parts: Mapping[str, tuple[Path, ...]]
     """The committed parts of each stage before this one, in order."""
     chunk: Chunk | None = None
@@ -145,6 +147,8 @@ class Stage:
     resources: Resources = field(default_factory=Resources)
     timeout_s: float = 600
     """Time limit of one item, counted from its start."""
+    frame_timeout_s: float = 0
+    """Added to the time limit for each frame of the item: of its chunk, else of the sequence."""
     retries: int = 2
     """How often an item is tried again after a transient or system failure."""
     folders: tuple[str, ...] = ()

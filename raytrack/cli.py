@@ -1,0 +1,261 @@
+"""The command line: `raytrack run | preprocess | track | export | status | doctor | purge`."""
+
+import logging
+import os
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from raytrack.config import RunConfig, from_mapping, load_job, resolved
+from raytrack.errors import ConfigError, OutputError, RaytrackError
+
+_JOB_SUFFIXES = {".yaml", ".yml"}
+_DESCRIPTION = "Talking-head videos to tracked heads and NeRF/3DGS-ready datasets."
+_FATAL, _USAGE, _INTERRUPTED = 1, 2, 130
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+
+
+def _shown(metavar: str) -> Any:
+    """How an option appears in the help: no default, for what is not given comes from the job file."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Options of every command that works on footage. What is not given comes from the job file, else the default."""
+
+    targets: ClassVar[tuple[str, ...]]
+    """Stages to carry out, with those that they need."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, _shown("VIDEO|FOLDER|JOB.yaml ...")]
+    """Videos or folders of images, or one job file."""
+    out: Path
+    """Where everything goes. Running again goes on where an earlier run stopped."""
+    head: Annotated[str | None, _shown("NAME")] = None
+    """Head model."""
+    preset: Annotated[Literal["default", "vhap"] | None, _shown("default|vhap")] = None
+    """How the tracker works: Gauss-Newton in rounds (default), or VHAP's Adam schedule."""
+    no_static_offset: Flag = False
+    """Keep to the head's own shapes; hair then counts as occluded."""
+    landmarks_only: Flag = False
+    """Track by landmarks alone, without photometry."""
+    occluded: Annotated[tuple[str, ...], _shown("REGION ...")] = ()
+    """Head regions that are hidden, such as hair or neck_lower."""
+    matting: Annotated[Literal["auto", "selfie", "given", "none"] | None, _shown("auto|selfie|given|none")] = None
+    """How the person is told from the background."""
+    masks: Annotated[str | None, _shown("FOLDER")] = None
+    """Folder of masks for --matting given, one image per frame."""
+    background_color: Annotated[Literal["white", "black", "transparent"] | None, _shown("white|black|transparent")] = (
+        None
+    )
+    """Background of the exported images."""
+    target_fps: Annotated[float | None, _shown("FPS")] = None
+    """Take so many frames a second."""
+    downsample_scales: Annotated[tuple[int, ...], _shown("INT ...")] = ()
+    """Also keep the frames at 1/2, 1/4 ... of their size."""
+    seed: Annotated[int | None, _shown("INT")] = None
+    """Decides every random choice."""
+    cpus: Annotated[int | None, _shown("INT")] = None
+    """CPUs to use; all by default."""
+    sequential: Flag = False
+    """Work in one process, without Ray."""
+    quiet: Flag = False
+    """Say only what failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(JobOptions):
+    """Track the heads in videos and export them as datasets."""
+
+    targets: ClassVar[tuple[str, ...]] = ("downsample", "render", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess(JobOptions):
+    """Take the frames out of videos, and find mattes and landmarks."""
+
+    targets: ClassVar[tuple[str, ...]] = ("downsample", "alphas", "landmarks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track(JobOptions):
+    """Preprocess and track."""
+
+    targets: ClassVar[tuple[str, ...]] = ("downsample", "track")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(JobOptions):
+    """Preprocess, track and write datasets, without final pictures and preview."""
+
+    targets: ClassVar[tuple[str, ...]] = ("downsample", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Say how far the work in an output folder is."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say what is missing on this machine, and how to get it."""
+
+    warm: Flag = False
+    """Also compile the render kernels, so that the first run does not have to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purge:
+    """Remove everything that an output folder holds about one subject."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+    subject: str
+    """Whose data to remove; `raytrack status` lists the subjects."""
+
+
+Command = Run | Preprocess | Track | Export | Status | Doctor | Purge
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code: 0 all finished, 3 some sequences finished, 1 none or a fatal error, 2 usage or configuration, 130
+        interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(level=os.environ.get("RAYTRACK_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    command = tyro.cli(Command, args=arguments, prog="raytrack", description=_DESCRIPTION)
+    try:
+        return _carry_out(command, arguments)
+    except (ConfigError, OutputError) as error:
+        print(f"raytrack: {error}", file=sys.stderr)
+        return _USAGE
+    except RaytrackError as error:
+        print(f"raytrack: {error}", file=sys.stderr)
+        return _FATAL
+    except KeyboardInterrupt:
+        print(f"interrupted; to go on: {_spelled(arguments)}", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _carry_out(command: Command, arguments: list[str]) -> int:
+    if isinstance(command, JobOptions):
+        return _run(command, arguments)
+    if isinstance(command, Status):
+        return _status(command)
+    if isinstance(command, Doctor):
+        return _doctor(command)
+    return _purge(command)
+
+
+def job_config(options: JobOptions) -> RunConfig:
+    """The configuration that a command line asks for.
+
+    Raises:
+        ConfigError: The inputs do not go together, or a value is wrong.
+    """
+    from raytrack.datasets.monocular import distinct_names  # noqa: PLC0415 (heavy, and `raytrack --help` must be quick)
+
+    overrides = option_overrides(options)
+    jobs = [name for name in options.inputs if Path(name).suffix.lower() in _JOB_SUFFIXES]
+    if not options.inputs:
+        raise ConfigError("nothing to do: name a video, a folder of images, or a job file")
+    if jobs and len(options.inputs) > 1:
+        raise ConfigError(f"give one job file or videos, not both: {', '.join(options.inputs)}")
+    if options.masks and (jobs or len(options.inputs) > 1):
+        raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
+    if jobs:
+        return load_job(Path(jobs[0]), overrides)
+    names = distinct_names([Path(name.removeprefix("assets:")) for name in options.inputs])
+    sequences = [
+        {"video": video, "name": name, "masks": options.masks or ""}
+        for video, name in zip(options.inputs, names, strict=True)
+    ]
+    config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
+    return resolved(config, Path.cwd())
+
+
+def option_overrides(options: JobOptions) -> dict[str, Any]:
+    """What the options say, in the shape of a job file; options that were not given say nothing."""
+    track: dict[str, Any] = {"preset": options.preset, "seed": options.seed}
+    track |= {"static_offset": False} if options.no_static_offset else {}
+    track |= {"landmarks_only": True} if options.landmarks_only else {}
+    track |= {"occluded": list(options.occluded)} if options.occluded else {}
+    scales = list(options.downsample_scales) or None
+    overrides = {
+        "head": options.head,
+        "matting": options.matting,
+        "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
+        "track": track,
+        "export": {"background_color": options.background_color},
+        "pipeline": {"cpus": options.cpus},
+    }
+    return _given(overrides)
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    nested = {key: _given(value) if isinstance(value, dict) else value for key, value in overrides.items()}
+    return {key: value for key, value in nested.items() if value is not None and value != {}}
+
+
+def _run(options: JobOptions, arguments: list[str]) -> int:
+    from raytrack.pipeline.display import Display  # noqa: PLC0415
+    from raytrack.pipeline.report import write_report  # noqa: PLC0415
+    from raytrack.pipeline.run import run_job  # noqa: PLC0415
+    from raytrack.pipeline.stage import select  # noqa: PLC0415
+    from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
+
+    config = job_config(options)
+    check_job(config)
+    signal.signal(signal.SIGTERM, _interrupt)
+    display = Display(sys.stdout, live=sys.stdout.isatty(), quiet=options.quiet)
+    stages = select(all_stages(config), type(options).targets)
+    report = run_job(config, options.out, stages, sequential=options.sequential, display=display)
+    write_report(report, sys.stdout, retry=_spelled(arguments), quiet=options.quiet)
+    return report.exit_code
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _spelled(arguments: list[str]) -> str:
+    return shlex.join(["raytrack", *arguments])
+
+
+def _status(command: Status) -> int:
+    from raytrack.pipeline.report import write_status  # noqa: PLC0415
+
+    write_status(command.out, sys.stdout)
+    return 0
+
+
+def _doctor(command: Doctor) -> int:
+    from raytrack.pipeline.doctor import examine  # noqa: PLC0415
+
+    healthy = True
+    for check in examine(warm=command.warm):
+        healthy &= check.verdict != "bad"
+        print(f"{check.verdict:5} {check.name}: {check.finding}")
+        if check.advice:
+            print(f"      -> {check.advice}")
+    return 0 if healthy else _FATAL
+
+
+def _purge(command: Purge) -> int:
+    from raytrack.pipeline.purge import purge_subject  # noqa: PLC0415
+
+    removed = purge_subject(command.out, command.subject)
+    print(f"removed {', '.join(removed)} of subject {command.subject} from {command.out}")
+    return 0

@@ -1,0 +1,112 @@
+"""What a person reads at the end of a run, and when asking how far it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from raytrack.config import load_job
+from raytrack.errors import ConfigError
+from raytrack.pipeline.display import clock
+from raytrack.pipeline.item_progress import read_progress
+from raytrack.pipeline.lock import owner
+from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.records import last_failures
+from raytrack.pipeline.run import CONFIG_FILE, RunReport, SequenceOutcome, plan_job
+from raytrack.pipeline.stages import all_stages
+from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores, write_summary
+
+_RESULTS = (("preview", "preview/{}.mp4"), ("dataset", "export/{}"), ("track", "tracks/{}"), ("frames", "frames/{}"))
+
+
+def write_report(report: RunReport, stream: TextIO, *, retry: str, quiet: bool = False) -> None:
+    """Say where the results are, how good they are, what failed, and how to try again; write `summary.json`.
+
+    Args:
+        report: The run.
+        stream: Where to write.
+        retry: The command that tries again.
+        quiet: Say only what failed.
+    """
+    with_scores = any(outcome.plan and SCORES_STAGE in outcome.plan.fingerprints for outcome in report.outcomes)
+    summary = write_summary(report) if with_scores else {"sequences": {}}
+    for outcome in report.outcomes:
+        name = outcome.key.sequence
+        if outcome.finished and not quiet:
+            stream.write(f"{name}: {_scores_in_words(summary['sequences'].get(name, {}))}{_places(report.out, name)}\n")
+        if not outcome.finished:
+            _write_failures(outcome, stream)
+    finished = sum(outcome.finished for outcome in report.outcomes)
+    if not quiet:
+        where = f"; scores in {report.out / SUMMARY_FILE}" if with_scores else ""
+        total = len(report.outcomes)
+        plural = "s" * (total != 1)
+        stream.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")
+    if finished < len(report.outcomes):
+        stream.write(f"to try again: {retry}\n")
+
+
+def _write_failures(outcome: SequenceOutcome, stream: TextIO) -> None:
+    for failure in outcome.failures:
+        stream.write(f"{outcome.key.sequence}: {failure.stage} failed ({failure.kind}): {failure.error}\n")
+        if failure.kind == "bug":
+            stream.write(f"{failure.traceback}this is a fault of raytrack: please report it with these lines\n")
+
+
+def _scores_in_words(entry: Mapping[str, Any]) -> str:
+    """One line of scores; empty where there are none."""
+    spelled = (
+        ("psnr_db", "{:.1f} dB"),
+        ("worst_l1", "worst frame L1 {:.3f}"),
+        ("landmark_error_px", "landmarks {:.2f} px"),
+        ("jitter_px", "jitter {:.2f} px"),
+        ("coverage", "coverage {:.1%}"),
+        ("frames", "{} frames"),
+    )
+    words = [text.format(entry[name]) for name, text in spelled if entry.get(name) is not None]
+    truth = entry.get("ground_truth") or {}
+    if truth.get("face_error_mm") is not None:
+        words.append(f"truth: face {truth['face_error_mm']:.2f} mm, landmarks {truth['landmark_error_px']:.2f} px")
+    return ", ".join(words) + "; " if words else ""
+
+
+def _places(out: Path, name: str) -> str:
+    """The result that matters most to a person."""
+    for noun, pattern in _RESULTS:
+        path = out / pattern.format(name)
+        if path.exists():
+            return f"{noun} {path}"
+    return str(out)
+
+
+def write_status(out: Path, stream: TextIO) -> None:
+    """Say how far the work in an output folder is, also while another process works on it.
+
+    Raises:
+        ConfigError: The folder holds no run.
+    """
+    if not (out / CONFIG_FILE).is_file():
+        raise ConfigError(f"{out}: not a folder that raytrack wrote ({CONFIG_FILE} is missing)")
+    config = load_job(out / CONFIG_FILE)
+    stages = all_stages(config)
+    plans, unreadable = plan_job(config, out.resolve(), stages)
+    holder = owner(out)
+    stream.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
+    for plan in plans:
+        stream.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
+        stream.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
+        if plan.stage_done(SCORES_STAGE):
+            stream.write(f"    {_scores_in_words(sequence_scores(plan.out, plan))}{_places(out, plan.name)}\n")
+        for name, failure in last_failures(plan.out, plan.key, plan.fingerprints).items():
+            if not plan.stage_done(name):
+                stream.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
+    for key, error in unreadable.items():
+        stream.write(f"{key.sequence}: {error}\n")
+
+
+def _stage_in_words(plan: SequencePlan, name: str) -> str:
+    if plan.stage_done(name):
+        return f"{name} done"
+    folder = plan.out / ".work" / plan.name
+    running = [read_progress(path) for path in sorted(folder.glob(f"progress-{name}-*.json"))]
+    shares = [f"{item.share:.0%}" for item in running if item]
+    return f"{name} {' '.join(shares)}" if shares else f"{name} to do"

@@ -1,0 +1,272 @@
+"""Stages that look at the footage: what is in it, its frames, mattes and faces."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raytrack.config import RunConfig, SequenceConfig
+from raytrack.media.config import ExtractConfig
+from raytrack.pipeline.sources import content_sha256, source_path
+from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
+from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
+
+# The stages' libraries are loaded by the workers that need them, not by the driver.
+# ruff: noqa: PLC0415
+
+
+def frame_path(name: str, frame: int, folder: str = "images") -> str:
+    """Where a frame's picture lies, relative to the output folder."""
+    return f"frames/{name}/{folder}/{frame:06d}.png"
+
+
+@functools.lru_cache(maxsize=4)
+def _open(path: Path, state: tuple[int, int], sequence: SequenceConfig, extract: ExtractConfig) -> Any:  # noqa: ARG001
+    """The footage of a sequence, opened once per worker for as long as its file does not change."""
+    from raytrack.datasets.monocular import monocular_sequence
+
+    key = sequence.key
+    return monocular_sequence(path, name=key.sequence, subject=key.subject, dataset=key.dataset, extract=extract)
+
+
+def _footage(context: StageContext, extract: ExtractConfig) -> Any:
+    path = source_path(context.sequence.video)
+    state = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (0, 0)
+    return _open(path, state, context.sequence, extract)
+
+
+def _frames_of(context: StageContext) -> Chunk:
+    """The frames to work on.
+
+    Raises:
+        ValueError: The stage is not cut into chunks.
+    """
+    if context.chunk is None:
+        raise ValueError(f"stage {context.stage!r} works on chunks")
+    return context.chunk
+
+
+def probe(context: StageContext) -> StageOutput:
+    """What the footage holds, and how many of its frames are taken."""
+    sequence = _footage(context, context.config)
+    source = sequence.cameras[0].source
+    row = {
+        "source_sha256": content_sha256(context.sequence.video),
+        "kind": "video" if hasattr(source, "codec") else "images",
+        "codec": getattr(source, "codec", None),
+        "num_source_frames": source.num_frames,
+        "num_frames": sequence.num_frames,
+        "height": sequence.size_hw[0],
+        "width": sequence.size_hw[1],
+        "duration_s": float(sequence.timestamps_s[-1]),
+        "has_alpha": sequence.has_alpha,
+    }
+    return StageOutput(rows=pa.Table.from_pylist([row], schema=SEQUENCES))
+
+
+def extract_frames(context: StageContext) -> StageOutput:
+    """The frames as PNG."""
+    from raytrack.media.images import write_png
+
+    chunk = _frames_of(context)
+    sequence = _footage(context, context.config)
+    rows = []
+    for frame, picture in zip(chunk.frames, sequence.read(chunk.start, chunk.stop), strict=True):
+        path = frame_path(context.name, frame)
+        write_png(context.out / path, picture.rgb)
+        rows.append(
+            {
+                "frame": frame,
+                "source_frame": int(sequence.source_index[frame]),
+                "timestep_id": sequence.frame_ids[frame],
+                "timestamp_s": float(sequence.timestamps_s[frame]),
+                "image": path,
+            }
+        )
+        context.progress(frame + 1 - chunk.start, len(chunk.frames))
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=FRAMES), files=tuple(row["image"] for row in rows))
+
+
+def shrink_frames(context: StageContext) -> StageOutput:
+    """Smaller copies of the frames, where they are asked for."""
+    from raytrack.media.images import write_png
+    from raytrack.media.resize import downsample
+
+    frames = context.read("frames", chunk=_frames_of(context).index)
+    folders = {scale: f"images_{scale}" for scale in context.config}
+    files = []
+    for frame, _, image in _pictures(context, frames) if folders else ():
+        for scale, folder in folders.items():
+            files.append(frame_path(context.name, frame, folder))
+            write_png(context.out / files[-1], downsample(image, scale))
+    rows = [
+        {"kind": folder, "path": f"frames/{context.name}/{folder}", "num_frames": frames.num_rows}
+        for folder in folders.values()
+    ]
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=EXPORTS), files=tuple(files))
+
+
+def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Frame, its id and its picture, frame after frame, telling whoever watches how far it is."""
+    from raytrack.media.images import read_image
+
+    for done, row in enumerate(frames.to_pylist(), start=1):
+        yield row["frame"], row["timestep_id"], read_image(context.out / row["image"]).rgb
+        context.progress(done, frames.num_rows)
+
+
+def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tuple[int, np.ndarray]]]:
+    """The matting method that applies, and each frame's matte."""
+    from raytrack.observe.matting import make_matter, resolve_matting_method
+
+    masks = source_path(context.sequence.masks) if context.sequence.masks else None
+    own_alpha = bool(context.read("probe")["has_alpha"][0].as_py())
+    method = resolve_matting_method(context.config["matting"], has_masks=masks is not None or own_alpha)
+    if method == "given" and masks is None:
+        chunk = _frames_of(context)
+        footage = _footage(context, context.config["extract"]).read(chunk.start, chunk.stop)
+        return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
+    matter = make_matter(method, masks=masks)
+    return method, ((frame, matter.alpha(image, name)) for frame, name, image in _pictures(context, frames))
+
+
+def matte(context: StageContext) -> StageOutput:
+    """The person's matte in every frame."""
+    from raytrack.media.images import write_png
+
+    chunk = _frames_of(context)
+    frames = context.read("frames", chunk=chunk.index)
+    method, mattes = _mattes(context, frames)
+    if method == "none":
+        rows = [{"frame": frame, "method": method} for frame in chunk.frames]
+        return StageOutput(rows=pa.Table.from_pylist(rows, schema=ALPHAS))
+    rows, files = [], []
+    for frame, alpha in mattes:
+        files.append(frame_path(context.name, frame, "alpha_maps"))
+        write_png(context.out / files[-1], alpha)
+        share = float(np.float32(alpha.mean(dtype=np.float64) / 255))
+        rows.append({"frame": frame, "method": method, "alpha": files[-1], "foreground_share": share})
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=ALPHAS), files=tuple(files))
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(method: str, max_faces: int) -> Any:
+    from raytrack.observe.landmarks import make_landmark_detector
+
+    return make_landmark_detector(method, max_faces=max_faces)
+
+
+def find_landmarks(context: StageContext) -> StageOutput:
+    """All faces in every frame."""
+    frames = context.read("frames", chunk=_frames_of(context).index)
+    detector = _detector(context.config.method, context.config.max_faces)
+    images = (image for _, _, image in _pictures(context, frames))
+    found: list[tuple[int, int, Any]] = []
+    for frame, faces in zip(frames["frame"].to_pylist(), detector.track(images), strict=True):
+        found += [(frame, index, face) for index, face in enumerate(faces)] or [(frame, -1, None)]
+    return StageOutput(rows=_landmark_rows(found, detector))
+
+
+def _landmark_rows(found: list[tuple[int, int, Any]], detector: Any) -> pa.Table:
+    """One row per face, and one for each frame without any."""
+    faces = [face for _, _, face in found]
+    has_depth = all(face is None or face.depth is not None for face in faces)
+    num_points, num_scores = detector.num_landmarks, len(detector.expression_names)
+    schema = landmarks_schema(num_points, num_scores, has_depth=has_depth)
+
+    def stacked(name: str, *shape: int) -> pa.Array:
+        blank = np.full(shape, np.nan, np.float32)
+        values = [blank if face is None else getattr(face, name) for face in faces]
+        return to_vectors(np.stack(values).astype(np.float32), schema.field(name).type)
+
+    columns = {
+        "frame": [frame for frame, _, _ in found],
+        "face": [index for _, index, _ in found],
+        "detector": [detector.name] * len(found),
+        "score": [0.0 if face is None else float(face.score) for face in faces],
+        "box": stacked("box", 4),
+        "landmarks": stacked("landmarks", num_points, 2),
+    }
+    columns |= {"depth": stacked("depth", num_points)} if has_depth else {}
+    columns |= {"expression_scores": stacked("expression_scores", num_scores)} if num_scores else {}
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _extract(config: RunConfig) -> ExtractConfig:
+    """What decides which frames are taken; in which sizes they are kept as well does not."""
+    return dataclasses.replace(config.extract, downsample_scales=())
+
+
+PROBE = Stage(
+    name="probe",
+    version=1,
+    function=probe,
+    table="sequences",
+    reads=_extract,
+    sources=("video",),
+    timeout_s=1800,
+    cost=0.002,
+)
+EXTRACT = Stage(
+    name="frames",
+    version=1,
+    function=extract_frames,
+    table="frames",
+    reads=_extract,
+    sources=("video",),
+    after=("probe",),
+    fan_out="probe",
+    timeout_s=1800,
+    frame_timeout_s=10,
+    folders=("frames/{sequence}/images",),
+    cost=0.02,
+)
+SHRINK = Stage(
+    name="downsample",
+    version=1,
+    function=shrink_frames,
+    table="exports",
+    reads=lambda config: config.extract.downsample_scales,
+    after=("frames",),
+    fan_out="probe",
+    timeout_s=600,
+    frame_timeout_s=10,
+    folders=("frames/{sequence}/images_*",),
+    cost=0.001,
+)
+MATTE = Stage(
+    name="alphas",
+    version=1,
+    function=matte,
+    table="alphas",
+    reads=lambda config: {"extract": _extract(config), "matting": config.matting},
+    assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
+    sources=("video", "masks"),
+    after=("probe", "frames"),
+    fan_out="probe",
+    timeout_s=600,
+    frame_timeout_s=10,
+    folders=("frames/{sequence}/alpha_maps",),
+    cost=0.03,
+)
+LANDMARKS = Stage(
+    name="landmarks",
+    version=1,
+    function=find_landmarks,
+    table="landmarks",
+    reads=lambda config: config.landmarks,
+    assets=lambda _config: (
+        "facemesh/face_detector.npz",
+        "facemesh/face_landmarks_detector.npz",
+        "facemesh/face_blendshapes.npz",
+    ),
+    after=("frames",),
+    fan_out="probe",
+    timeout_s=600,
+    frame_timeout_s=20,
+    cost=0.08,
+)

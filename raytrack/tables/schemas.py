@@ -1,0 +1,159 @@
+"""Columns of the tables that hold a sequence, its observations and its track.
+
+Dataset, subject and sequence are in a part's path. Vectors of one length are fixed-size lists, points nested ones.
+"""
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Shaped
+
+_REQUIRED = {"nullable": False}
+
+
+def vector(*shape: int) -> pa.DataType:
+    """Float32 values of a fixed shape, as nested fixed-size lists."""
+    kind: pa.DataType = pa.float32()
+    for length in reversed(shape):
+        kind = pa.list_(kind, length)
+    return kind
+
+
+SEQUENCES = pa.schema(
+    [
+        pa.field("source_sha256", pa.string(), **_REQUIRED),
+        pa.field("kind", pa.string(), **_REQUIRED),
+        pa.field("codec", pa.string()),
+        pa.field("num_source_frames", pa.int32(), **_REQUIRED),
+        pa.field("num_frames", pa.int32(), **_REQUIRED),
+        pa.field("height", pa.int32(), **_REQUIRED),
+        pa.field("width", pa.int32(), **_REQUIRED),
+        pa.field("duration_s", pa.float64(), **_REQUIRED),
+        pa.field("has_alpha", pa.bool_(), **_REQUIRED),
+    ]
+)
+"""One row. `num_frames` is the number taken, of `num_source_frames`."""
+
+FRAMES = pa.schema(
+    [
+        pa.field("frame", pa.int32(), **_REQUIRED),
+        pa.field("source_frame", pa.int32(), **_REQUIRED),
+        pa.field("timestep_id", pa.string(), **_REQUIRED),
+        pa.field("timestamp_s", pa.float64(), **_REQUIRED),
+        pa.field("image", pa.string(), **_REQUIRED),
+    ]
+)
+"""One row per frame taken; `image` is relative to the output folder."""
+
+ALPHAS = pa.schema(
+    [
+        pa.field("frame", pa.int32(), **_REQUIRED),
+        pa.field("method", pa.string(), **_REQUIRED),
+        pa.field("alpha", pa.string()),
+        pa.field("foreground_share", pa.float32()),
+    ]
+)
+"""One row per frame; no file where the method is `none`."""
+
+
+def landmarks_schema(num_landmarks: int, num_expressions: int, *, has_depth: bool) -> pa.Schema:
+    """One row per face and frame; a frame without a face has one row with `face` −1, score 0 and NaN.
+
+    Args:
+        num_landmarks: Points of the detector.
+        num_expressions: Expression scores of the detector; 0 leaves the column out.
+        has_depth: Whether the detector gives depths.
+    """
+    fields = [
+        pa.field("frame", pa.int32(), **_REQUIRED),
+        pa.field("face", pa.int16(), **_REQUIRED),
+        pa.field("detector", pa.string(), **_REQUIRED),
+        pa.field("score", pa.float32(), **_REQUIRED),
+        pa.field("box", vector(4), **_REQUIRED),
+        pa.field("landmarks", vector(num_landmarks, 2), **_REQUIRED),
+    ]
+    fields += [pa.field("depth", vector(num_landmarks), **_REQUIRED)] if has_depth else []
+    fields += [pa.field("expression_scores", vector(num_expressions), **_REQUIRED)] if num_expressions else []
+    return pa.schema(fields)
+
+
+def track_schema(block_widths: dict[str, int]) -> pa.Schema:
+    """One row per frame: whether it has a face of its own, and the head's parameters by block."""
+    return pa.schema(
+        [
+            pa.field("frame", pa.int32(), **_REQUIRED),
+            pa.field("timestep_id", pa.string(), **_REQUIRED),
+            pa.field("tracked", pa.bool_(), **_REQUIRED),
+            *(pa.field(name, vector(width), **_REQUIRED) for name, width in block_widths.items()),
+        ]
+    )
+
+
+def track_static_schema(num_shapes: int) -> pa.Schema:
+    """One row: what all frames of a sequence share; texture and offsets are in the track's file."""
+    return pa.schema(
+        [
+            pa.field("head_name", pa.string(), **_REQUIRED),
+            pa.field("path", pa.string(), **_REQUIRED),
+            pa.field("num_frames", pa.int32(), **_REQUIRED),
+            pa.field("num_tracked", pa.int32(), **_REQUIRED),
+            pa.field("height", pa.int32(), **_REQUIRED),
+            pa.field("width", pa.int32(), **_REQUIRED),
+            pa.field("focal_px", pa.float64(), **_REQUIRED),
+            pa.field("shape", vector(num_shapes), **_REQUIRED),
+            pa.field("lights", vector(9, 3), **_REQUIRED),
+            pa.field("has_static_offset", pa.bool_(), **_REQUIRED),
+            pa.field("texture_size", pa.int32(), **_REQUIRED),
+        ]
+    )
+
+
+EXPORTS = pa.schema(
+    [
+        pa.field("kind", pa.string(), **_REQUIRED),
+        pa.field("path", pa.string(), **_REQUIRED),
+        pa.field("num_frames", pa.int32(), **_REQUIRED),
+        pa.field("num_train", pa.int32()),
+        pa.field("num_test", pa.int32()),
+        pa.field("origin_m", pa.list_(pa.float64(), 3)),
+    ]
+)
+"""One row per thing written for others to read: `render`, `preview`, `dataset`."""
+
+SCORE_NAMES = ("psnr_db", "l1", "worst_l1", "landmark_error_px", "jitter_px", "coverage")
+TRUTH_NAMES = ("face_error_mm", "landmark_error_px", "psnr_db")
+
+SCORES = pa.schema(
+    [
+        *(pa.field(name, pa.float64()) for name in SCORE_NAMES),
+        pa.field("frames", pa.int32(), **_REQUIRED),
+        pa.field("has_ground_truth", pa.bool_(), **_REQUIRED),
+        *(pa.field(f"ground_truth_{name}", pa.float64()) for name in TRUTH_NAMES),
+    ]
+)
+"""One row; see `raytrack.export.scores`. Null where there is nothing to measure."""
+
+
+def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:
+    """An array as a column of fixed-size lists, without going through Python's numbers."""
+    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    for length in reversed(values.shape[1:]):
+        flat = pa.FixedSizeListArray.from_arrays(flat, int(length))
+    return flat.cast(kind)
+
+
+def from_vectors(column: pa.ChunkedArray, shape: tuple[int, ...]) -> Shaped[np.ndarray, "rows *shape"]:
+    """A column of fixed-size lists without nulls as an array."""
+    flat = column.combine_chunks()
+    rows = len(flat)
+    for _ in shape:
+        flat = flat.flatten()
+    return flat.to_numpy(zero_copy_only=False).reshape(rows, *shape)
+
+
+def vector_shape(kind: pa.DataType) -> tuple[int, ...]:
+    """The shape of a column's nested fixed-size lists."""
+    shape: list[int] = []
+    while pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size)
+        kind = kind.value_type
+    return tuple(shape)
