@@ -1,8 +1,8 @@
 """Real spherical harmonics up to band 2, convolved with the Lambertian kernel.
 
-The basis is [1, x, y, z, xy, xz, yz, x² − y², 3z² − 1] of a unit normal in world axes; its factors make
-`basis @ coefficients` the irradiance over π (Ramamoorthi and Hanrahan, 2001). Coefficient 0 at √(4π) and the rest at 0
-is white light: diffuse = 1.
+The basis is [1, x, y, z, xy, xz, yz, x² − y², 3z² − 1] of a unit normal in world axes. Bands 1 and 2 carry Lambert's
+kernel 2π/3 and π/4 (Ramamoorthi and Hanrahan, 2001), band 0 carries 1 where the kernel has π, as face trackers since
+DECA do: coefficient 0 at √(4π) and the rest at 0 is white light, diffuse = 1.
 """
 
 import math

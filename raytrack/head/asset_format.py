@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -64,36 +63,40 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
     if int(arrays["format_version"]) != FORMAT_VERSION:
         raise ValueError(f"format version {arrays['format_version']}, expected {FORMAT_VERSION}")
     names = tuple(str(text) for text in arrays["expression_names"])
+    parents = tuple(int(parent) for parent in arrays["joint_parents"])
     pose_features, pose_basis = read_pose_basis(arrays)
-    head = HeadModel(
+    tensors = {
+        "template": floats(arrays["v_template"]),
+        "shape_basis": read_shape_basis(arrays),
+        "expression_basis": floats(arrays["expression_basis"]),
+        "expression_enabled": torch.from_numpy(arrays["expression_enabled"].astype(bool)),
+        "pose_basis": pose_basis,
+        "joints": floats(arrays["joints"]),
+        "joint_shape_basis": floats(arrays["joint_shape_basis"]),
+        "skin_weights": floats(arrays["lbs_weights"]),
+        "faces": indices(arrays["faces"]),
+        "uv": flip_v(arrays["uv"]),
+        "uv_faces": indices(arrays["uv_faces"]),
+    }
+    landmarks, contour = read_landmarks(arrays), read_contour(arrays)
+    check_tensors(tensors, num_expressions=len(names), num_features=len(pose_features), parents=parents)
+    check_landmarks(landmarks, contour, num_faces=len(tensors["faces"]))
+    return HeadModel(
         name=name,
-        template=floats(arrays["v_template"]),
-        shape_basis=read_shape_basis(arrays),
-        expression_basis=floats(arrays["expression_basis"]),
+        **tensors,
         expression_names=names,
-        expression_enabled=torch.from_numpy(arrays["expression_enabled"].astype(bool)),
-        pose_basis=pose_basis,
         pose_features=pose_features,
-        joints=floats(arrays["joints"]),
-        joint_shape_basis=floats(arrays["joint_shape_basis"]),
-        joint_parents=tuple(int(parent) for parent in arrays["joint_parents"]),
-        skin_weights=floats(arrays["lbs_weights"]),
-        faces=indices(arrays["faces"]),
-        uv=flip_v(arrays["uv"]),
-        uv_faces=indices(arrays["uv_faces"]),
-        regions={},
+        joint_parents=parents,
+        regions=read_regions(arrays, tensors),
         points=dict(zip(map(str, arrays["point_names"]), map(int, arrays["point_vertices"]), strict=True)),
-        landmarks=read_landmarks(arrays),
-        contour=read_contour(arrays),
+        landmarks=landmarks,
+        contour=contour,
         albedo=read_albedo(arrays["albedo_png"]),
         jaw_open_full_rad=float(arrays["jaw_open_full_rad"]),
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
         ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )
-    check_shapes(head)
-    head.regions.update(read_regions(arrays, head))
-    return head
 
 
 def floats(array: np.ndarray) -> Tensor:
@@ -157,42 +160,73 @@ def read_albedo(png: np.ndarray) -> Float[Tensor, "size size 3"]:
     return floats(picture[..., ::-1]) / 255
 
 
-def read_regions(arrays: Arrays, head: HeadModel) -> dict[str, Tensor]:
+def read_regions(arrays: Arrays, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's regions, and those that follow from them."""
-    bits = np.unpackbits(arrays["region_vertex_bits"], axis=1)[:, : head.num_vertices].astype(bool)
-    listed = {str(name): mask for name, mask in zip(arrays["region_names"], bits, strict=True)}
+    num_vertices = len(tensors["template"])
+    bits = np.unpackbits(arrays["region_vertex_bits"], axis=1)
+    if bits.shape[1] < num_vertices:
+        raise ValueError(f"region_vertex_bits has {bits.shape[1]} bits per region for {num_vertices} vertices")
+    masks = bits[:, :num_vertices].astype(bool)
+    listed = {str(name): mask for name, mask in zip(arrays["region_names"], masks, strict=True)}
     geometry = HeadGeometry(
-        vertices=head.template.numpy(),
-        faces=head.faces.numpy(),
-        eye_centres=head.joints[3:5].numpy(),
-        root_share=head.skin_weights[:, 0].numpy(),
+        vertices=tensors["template"].numpy(),
+        faces=tensors["faces"].numpy(),
+        eye_centres=tensors["joints"][3:5].numpy(),
+        root_share=tensors["skin_weights"][:, 0].numpy(),
     )
     return {name: torch.from_numpy(mask.copy()) for name, mask in complete_regions(listed, geometry).items()}
 
 
-def check_shapes(head: HeadModel) -> None:
+def check_tensors(
+    tensors: Mapping[str, Tensor], *, num_expressions: int, num_features: int, parents: tuple[int, ...]
+) -> None:
     """Refuse arrays that do not fit together.
 
     Raises:
         ValueError: Says which.
     """
-    vertices, shapes = head.num_vertices, head.num_shapes
-    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "shape_basis": (head.shape_basis, (shapes, vertices, 3)),
-        "expression_basis": (head.expression_basis, (len(head.expression_names), vertices, 3)),
-        "pose_basis": (head.pose_basis, (len(head.pose_features), vertices, 3)),
-        "joints": (head.joints, (5, 3)),
-        "joint_shape_basis": (head.joint_shape_basis, (shapes, 5, 3)),
-        "lbs_weights": (head.skin_weights, (vertices, 5)),
-        "uv": (head.uv, (len(head.uv), 2)),
+    num_vertices, num_shapes = len(tensors["template"]), len(tensors["shape_basis"])
+    expected = {
+        "template": (num_vertices, 3),
+        "shape_basis": (num_shapes, num_vertices, 3),
+        "expression_basis": (num_expressions, num_vertices, 3),
+        "expression_enabled": (num_expressions,),
+        "pose_basis": (num_features, num_vertices, 3),
+        "joints": (5, 3),
+        "joint_shape_basis": (num_shapes, 5, 3),
+        "skin_weights": (num_vertices, 5),
+        "faces": (len(tensors["faces"]), 3),
+        "uv": (len(tensors["uv"]), 2),
+        "uv_faces": (len(tensors["faces"]), 3),
     }
-    for key, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{key} has shape {tuple(tensor.shape)}, expected {shape}")
-    if head.uv_faces.shape != head.faces.shape:
-        raise ValueError(f"{len(head.uv_faces)} uv_faces for {len(head.faces)} faces")
-    for key, index, size in (("faces", head.faces, vertices), ("uv_faces", head.uv_faces, len(head.uv))):
-        if int(index.min()) < 0 or int(index.max()) >= size:
-            raise ValueError(f"{key} names a point beyond the {size} there are")
-    if not all(bool(tensor.isfinite().all()) for tensor, _ in expected.values()):
-        raise ValueError("some numbers are not finite")
+    for key, shape in expected.items():
+        if tuple(tensors[key].shape) != shape:
+            raise ValueError(f"{key} has shape {tuple(tensors[key].shape)}, expected {shape}")
+        if not bool(tensors[key].isfinite().all()):
+            raise ValueError(f"{key} holds numbers that are not finite")
+    for key, size in (("faces", num_vertices), ("uv_faces", len(tensors["uv"]))):
+        check_indices(key, tensors[key], size)
+    if len(parents) != 5 or any(parent >= joint for joint, parent in enumerate(parents)):
+        raise ValueError(f"joint_parents is {parents}, expected five with parents before children")
+
+
+def check_landmarks(
+    landmarks: Mapping[str, LandmarkEmbedding], contour: ContourEmbedding | None, *, num_faces: int
+) -> None:
+    """Refuse landmarks that lie on no face.
+
+    Raises:
+        ValueError: Says which.
+    """
+    for name, embedding in (*landmarks.items(), *([("contour", contour)] if contour else [])):
+        check_indices(f"landmarks {name}", embedding.faces, num_faces)
+
+
+def check_indices(key: str, index: Tensor, size: int) -> None:
+    """Refuse indices outside 0 … size − 1.
+
+    Raises:
+        ValueError: Says whose.
+    """
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < size:
+        raise ValueError(f"{key} points beyond the {size} there are")

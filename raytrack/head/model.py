@@ -111,8 +111,8 @@ class HeadModel:
         return torch.cat([self.template.flatten(), self.joints.flatten()])
 
     def identity(
-        self, shape: Float[Tensor, "*frames coefficients"]
-    ) -> tuple[Float[Tensor, "*frames vertices 3"], Float[Tensor, "*frames 5 3"]]:
+        self, shape: Float[Tensor, "*identities coefficients"]
+    ) -> tuple[Float[Tensor, "*identities vertices 3"], Float[Tensor, "*identities 5 3"]]:
         """Resting vertices and joints of an identity, metres. Differentiable in the shape.
 
         Args:
@@ -127,8 +127,8 @@ class HeadModel:
     def vertices(
         self,
         parameters: FrameParameters,
-        shape: Float[Tensor, "*frames coefficients"],
-        static_offset: Float[Tensor, "*#frames vertices 3"] | None = None,
+        shape: Float[Tensor, "*identities coefficients"],
+        static_offset: Float[Tensor, "*offsets vertices 3"] | None = None,
     ) -> Float[Tensor, "frames vertices 3"]:
         """World vertices in metres. Differentiable in every argument.
 
@@ -145,8 +145,8 @@ class HeadModel:
 
     def pose(
         self,
-        neutral: Float[Tensor, "*#frames vertices 3"],
-        joints: Float[Tensor, "*#frames 5 3"],
+        neutral: Float[Tensor, "*surfaces vertices 3"],
+        joints: Float[Tensor, "*identities 5 3"],
         parameters: FrameParameters,
     ) -> Float[Tensor, "frames vertices 3"]:
         """World vertices from resting vertices and joints of `identity`. Differentiable in every argument."""
@@ -161,7 +161,7 @@ class HeadModel:
         return skin(rest, self.skin_weights, world_rotations, translations + parameters.translation[:, None])
 
     def joints_world(
-        self, parameters: FrameParameters, shape: Float[Tensor, "*frames coefficients"]
+        self, parameters: FrameParameters, shape: Float[Tensor, "*identities coefficients"]
     ) -> Float[Tensor, "frames 5 3"]:
         """World positions of the joints: root, neck, jaw, left eye, right eye. Differentiable in every argument."""
         joints = self.identity(shape)[1].reshape(-1, 5, 3)

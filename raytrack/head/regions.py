@@ -21,8 +21,8 @@ PERTURBATION_REGIONS = ("skin", "hair", "boundary", "lips_tight", "teeth", "scle
 """Regions whose pixels the photometric term shuffles among themselves."""
 IRIS_ANGLE_RAD = np.radians(24.0)
 """Half-angle of the iris seen from the eyeball's centre: 5.9 mm on a 14.5 mm eyeball, 5.0 mm on a 12.3 mm one."""
-LIPS_TIGHT_RINGS = 2
-"""Edge rings of skin that `lips` holds around the vermilion."""
+LIPS_TIGHT_RINGS = 1
+"""Edge rings at the outer border of `lips` that `lips_tight` leaves out."""
 BUST_ROOT_SHARE = 0.87
 LID_HEIGHT = 0.40
 """Lids lie within this share of the eyeball's radius above its surface."""
