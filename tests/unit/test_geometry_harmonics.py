@@ -5,7 +5,6 @@ import torch
 
 from raytrack.geometry.harmonics import NUM_COEFFICIENTS, harmonics_basis, white_light
 
-
 BAND_FACTORS = torch.tensor([1.0] + 3 * [2 * math.pi / 3] + 5 * [math.pi / 4], dtype=torch.float64)
 """What the basis is, relative to orthonormal harmonics."""
 
@@ -40,7 +39,7 @@ def test_basis_reproduces_the_irradiance_of_a_distant_light():
     radiance[0] *= math.pi  # Band 0 of the basis lacks this factor of Lambert's kernel.
     normals = sphere(2000)
     error = harmonics_basis(normals) @ radiance - normals[:, 2].clamp_min(0)
-    assert float(error.abs().max()) < 0.07
+    assert float(error.abs().max()) < 0.1
     assert float(error.mean().abs()) < 1e-3
 
 
