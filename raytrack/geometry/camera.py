@@ -3,7 +3,7 @@
 World: metres, y up, OpenGL handedness. A camera looks along its own +z with y down (OpenCV). Pixel centres lie at
 half-integers: (0, 0) is the top-left corner of the image, and row 0 is its top row.
 
-Clip space is what the renderer takes: after division by w, x = −1 is the left edge of the image, y = −1 its **top** edge
+Clip space is what the renderer takes: after division by w, x = −1 is the left edge of the image, y = −1 its top edge
 (y grows with the row index), and z runs from −1 (near) to 1 (far).
 """
 
