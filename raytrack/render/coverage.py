@@ -111,10 +111,15 @@ def weight_slopes(
 ) -> Float[Tensor, "*pixels 2 2"]:
     """Change of the two weights (last axis) for one pixel to the right and one down (the axis before it)."""
     height, width = size_hw
+    relative = corners[..., :2] - centres[..., None, :] * corners[..., 3:]
+    following, last = relative[..., [1, 2, 0], :], relative[..., [2, 0, 1], :]
+    total = _cross(following, last).sum(dim=-1, keepdim=True)
+    weights = perspective_weights(corners, centres)
     slopes = []
     for step in ([2 / width, 0], [0, 2 / height]):
-        direction = torch.zeros_like(centres) + centres.new_tensor(step)
-        slopes.append(torch.func.jvp(lambda at: perspective_weights(corners, at), (centres,), (direction,))[1])
+        moved = -corners[..., 3:] * centres.new_tensor(step)
+        areas = _cross(moved[..., [1, 2, 0], :], last) + _cross(following, moved[..., [2, 0, 1], :])
+        slopes.append((areas[..., :2] - weights * areas.sum(dim=-1, keepdim=True)) / total)
     return torch.stack(slopes, dim=-2)
 
 

@@ -17,24 +17,25 @@ _BACK_ENDS = {
 }
 
 
-def resolve_name(name: RendererName) -> str:
+def resolve_name(name: str) -> str:
     """What `auto` stands for on this machine: nvdiffrast where it is installed and CUDA is there, else numba."""
     if name != "auto":
         return name
     return "nvdiffrast" if torch.cuda.is_available() and importlib.util.find_spec("nvdiffrast") else "numba"
 
 
-def make_renderer(name: RendererName, topology: Topology, **options: Any) -> Renderer:
+def make_renderer(name: str, topology: Topology, **options: Any) -> Renderer:
     """A renderer of one topology.
 
     Args:
-        name: See `resolve_name`.
+        name: A `RendererName`; see `resolve_name`.
         topology: What to draw.
         **options: The back end's own: `num_threads` of numba; `device` of torch and nvdiffrast. `auto` takes both and
             passes on what applies.
 
     Raises:
         AssetError: nvdiffrast is asked for and not installed.
+        ValueError: No such renderer.
     """
     resolved = resolve_name(name)
     if resolved not in _BACK_ENDS:
