@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(level=os.environ.get("RAYTRACK_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
+    _start_logging()
     command = tyro.cli(Command, args=arguments, prog="raytrack", description=_DESCRIPTION)
     try:
         return _carry_out(command, arguments)
@@ -147,6 +147,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; to go on: {_spelled(arguments)}", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _start_logging() -> None:
+    """Log to stderr where RAYTRACK_LOG names a level; what the person should know is shown without it."""
+    if level := os.environ.get("RAYTRACK_LOG"):
+        logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    else:
+        logging.getLogger("raytrack").addHandler(logging.NullHandler())
 
 
 def _carry_out(command: Command, arguments: list[str]) -> int:

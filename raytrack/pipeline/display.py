@@ -31,6 +31,7 @@ class Display:
         self._plans: Sequence[SequencePlan] = ()
         self._first_start: dict[str, float] = {}
         self._drawn_lines = 0
+        self._warned: set[str] = set()
         self._last_plain = time.monotonic()
 
     @classmethod
@@ -53,7 +54,11 @@ class Display:
         self._first_start.setdefault(plan.name, time.monotonic())
 
     def ended(self, plan: SequencePlan, stage: Stage, index: int, result: ItemResult, *, final: bool) -> None:  # noqa: ARG002
-        """Write what failed, and in plain mode also what is done."""
+        """Write warnings and what failed, and in plain mode also what is done."""
+        for warning in result.warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._above(f"{plan.name}: warning: {warning}")
         if result.failure is not None:
             what = "failed" if final else "is tried again"
             self._above(f"{plan.name}: {stage.name} {what} ({result.failure.kind}): {result.failure.error}")

@@ -1,10 +1,16 @@
 """Removing what an output folder holds about one person."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import yaml
+
+from raytrack.config import load_job, to_mapping
 from raytrack.errors import ConfigError
 from raytrack.pipeline.lock import sole_writer
+from raytrack.pipeline.run import CONFIG_FILE
+from raytrack.pipeline.summary import SUMMARY_FILE
 from raytrack.tables.keys import safe_name
 
 _SEQUENCE_OUTPUTS = ("frames/{}", "tracks/{}", "render/{}", "export/{}", "preview/{}.mp4", ".work/{}")
@@ -40,5 +46,18 @@ def purge_subject(out: Path, subject: str) -> list[str]:
                     path.unlink(missing_ok=True)
         for folder in folders:
             shutil.rmtree(folder)
-        (out / "summary.json").unlink(missing_ok=True)
+        (out / SUMMARY_FILE).unlink(missing_ok=True)
+        _forget(out / CONFIG_FILE, subject)
     return sequences
+
+
+def _forget(path: Path, subject: str) -> None:
+    """Take a subject's sequences out of the kept configuration."""
+    if not path.is_file():
+        return
+    config = load_job(path)
+    kept = tuple(sequence for sequence in config.sequences if sequence.key.subject != subject)
+    if kept:
+        path.write_text(yaml.safe_dump(to_mapping(dataclasses.replace(config, sequences=kept)), sort_keys=False))
+    else:
+        path.unlink()

@@ -31,6 +31,7 @@ RUNS_SCHEMA = pa.schema(
         pa.field("seconds", pa.float64(), nullable=False),
         pa.field("host", pa.string(), nullable=False),
         pa.field("pid", pa.int64(), nullable=False),
+        pa.field("warnings", pa.list_(pa.string()), nullable=False),
     ]
 )
 FAILURES_SCHEMA = pa.schema(
@@ -60,6 +61,7 @@ class RunRecord:
     seconds: float
     host: str
     pid: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

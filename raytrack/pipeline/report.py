@@ -9,17 +9,18 @@ from raytrack.errors import ConfigError
 from raytrack.pipeline.display import clock
 from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
+from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan
 from raytrack.pipeline.records import last_failures
-from raytrack.pipeline.run import CONFIG_FILE, RunReport, SequenceOutcome, plan_job
+from raytrack.pipeline.run import CONFIG_FILE, plan_job
 from raytrack.pipeline.stages import all_stages
-from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores, write_summary
+from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores
 
 _RESULTS = (("preview", "preview/{}.mp4"), ("dataset", "export/{}"), ("track", "tracks/{}"), ("frames", "frames/{}"))
 
 
 def write_report(report: RunReport, stream: TextIO, *, retry: str, quiet: bool = False) -> None:
-    """Say where the results are, how good they are, what failed, and how to try again; write `summary.json`.
+    """Say where the results are, how good they are, what failed, and how to try again.
 
     Args:
         report: The run.
@@ -27,17 +28,16 @@ def write_report(report: RunReport, stream: TextIO, *, retry: str, quiet: bool =
         retry: The command that tries again.
         quiet: Say only what failed.
     """
-    with_scores = any(outcome.plan and SCORES_STAGE in outcome.plan.fingerprints for outcome in report.outcomes)
-    summary = write_summary(report) if with_scores else {"sequences": {}}
+    scores = report.summary["sequences"] if report.summary else {}
     for outcome in report.outcomes:
         name = outcome.key.sequence
         if outcome.finished and not quiet:
-            stream.write(f"{name}: {_scores_in_words(summary['sequences'].get(name, {}))}{_places(report.out, name)}\n")
+            stream.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
         if not outcome.finished:
             _write_failures(outcome, stream)
     finished = sum(outcome.finished for outcome in report.outcomes)
     if not quiet:
-        where = f"; scores in {report.out / SUMMARY_FILE}" if with_scores else ""
+        where = f"; scores in {report.out / SUMMARY_FILE}" if report.summary else ""
         total = len(report.outcomes)
         plural = "s" * (total != 1)
         stream.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,55 +15,23 @@ from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
 from raytrack.pipeline.lock import sole_writer
+from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
 from raytrack.pipeline.ray_environment import prepare_environment
 from raytrack.pipeline.records import FailureRecord, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
+from raytrack.pipeline.summary import SCORES_STAGE, write_summary
 from raytrack.tables.keys import SequenceKey
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
-ALL_FINISHED, NONE_FINISHED, SOME_FINISHED = 0, 1, 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequenceOutcome:
-    """How one sequence ended."""
-
-    key: SequenceKey
-    plan: SequencePlan | None
-    """None where the footage could not even be read."""
-    failures: tuple[FailureRecord, ...]
-    """The latest final failure of each stage that is not done."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether every stage is done."""
-        return self.plan is not None and self.plan.finished
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunReport:
-    """How a run ended."""
-
-    out: Path
-    seconds: float
-    outcomes: tuple[SequenceOutcome, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """0 when all sequences are finished, 3 when some are, 1 when none is."""
-        finished = sum(outcome.finished for outcome in self.outcomes)
-        if finished == len(self.outcomes):
-            return ALL_FINISHED
-        return SOME_FINISHED if finished else NONE_FINISHED
 
 
 def run_job(
     config: RunConfig, out: Path, stages: tuple[Stage, ...], *, sequential: bool = False, display: Display | None = None
 ) -> RunReport:
-    """Carry out some stages of every sequence of a job, as far as they are not done already.
+    """Carry out some stages of every sequence of a job, as far as they are not done already; sum up in `summary.json`.
 
     Args:
         config: The configuration; paths in it are absolute.
@@ -89,7 +56,10 @@ def run_job(
                 stack.callback(display.close)
             _work(config, out, stages, plans, sequential=sequential, display=display)
         outcomes = _outcomes(config, out, plans, unreadable)
-    return RunReport(out=out, seconds=time.perf_counter() - started, outcomes=outcomes)
+        seconds = time.perf_counter() - started
+        with_scores = any(stage.name == SCORES_STAGE for stage in stages)
+        summary = write_summary(out, outcomes, seconds) if with_scores else None
+    return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary)
 
 
 def plan_job(

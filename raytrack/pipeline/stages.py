@@ -6,7 +6,7 @@ from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
-from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK
+from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
 
 
 def all_stages(config: RunConfig) -> tuple[Stage, ...]:
@@ -33,6 +33,7 @@ def check_job(config: RunConfig) -> None:
     """
     if config.head == DEFAULT_HEAD and not config.track.occluded:
         return
+    head_identity(config)
     from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
 
     regions = load_head(config.head).regions

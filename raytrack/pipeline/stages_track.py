@@ -176,8 +176,12 @@ def _files_under(out: Path, folder: str) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(out).as_posix() for path in files))
 
 
-def _head(config: RunConfig) -> dict[str, str]:
-    """A shipped head by its name, one of the user's own by its content."""
+def head_identity(config: RunConfig) -> dict[str, str]:
+    """A shipped head by its name, one of the user's own by its content.
+
+    Raises:
+        ConfigError: There is no such head.
+    """
     if config.head == DEFAULT_HEAD:
         return {"name": DEFAULT_HEAD}
     try:
@@ -196,7 +200,7 @@ TRACK = Stage(
     function=track,
     table="track",
     # The number of threads changes no result.
-    reads=lambda config: {"head": _head(config), "track": dataclasses.replace(config.track, num_threads=1)},
+    reads=lambda config: {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)},
     assets=_head_assets,
     after=_OBSERVED,
     actor=True,
@@ -211,7 +215,7 @@ RENDER = Stage(
     version=1,
     function=render,
     table="exports",
-    reads=lambda config: {"head": _head(config), "renderer": config.track.renderer, "export": config.export},
+    reads=lambda config: {"head": head_identity(config), "renderer": config.track.renderer, "export": config.export},
     assets=_head_assets,
     sources=("ground_truth",),
     after=(*_OBSERVED, "track"),
@@ -226,7 +230,7 @@ EXPORT = Stage(
     version=1,
     function=export,
     table="exports",
-    reads=lambda config: {"head": _head(config), "export": config.export},
+    reads=lambda config: {"head": head_identity(config), "export": config.export},
     assets=_head_assets,
     after=(*_OBSERVED, "track"),
     timeout_s=1800,

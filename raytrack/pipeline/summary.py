@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from raytrack.pipeline.outcome import SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan
 from raytrack.pipeline.records import stage_seconds
-from raytrack.pipeline.run import RunReport, SequenceOutcome
 from raytrack.tables.schemas import SCORE_NAMES, TRUTH_NAMES
 from raytrack.tables.store import part_path, read_part
 
@@ -15,11 +15,17 @@ SCORES_TABLE = "scores"
 SCORES_STAGE = "render"
 
 
-def write_summary(report: RunReport) -> dict[str, Any]:
-    """Write `summary.json` into the output folder, and give back what it says."""
-    sequences = {outcome.key.sequence: _sequence(report.out, outcome) for outcome in report.outcomes}
-    summary = {"run": {"seconds": round(report.seconds, 3)}, "sequences": sequences}
-    path = report.out / SUMMARY_FILE
+def write_summary(out: Path, outcomes: tuple[SequenceOutcome, ...], seconds: float) -> dict[str, Any]:
+    """Write `summary.json` into the output folder, and give back what it says.
+
+    Args:
+        out: The output folder.
+        outcomes: How each sequence ended.
+        seconds: How long the run took.
+    """
+    sequences = {outcome.key.sequence: _sequence(out, outcome) for outcome in outcomes}
+    summary = {"run": {"seconds": round(seconds, 3)}, "sequences": sequences}
+    path = out / SUMMARY_FILE
     temporary = path.with_name(f".tmp-{path.name}")
     temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
@@ -43,8 +49,11 @@ def _sequence(out: Path, outcome: SequenceOutcome) -> dict[str, Any]:
 
 
 def sequence_scores(out: Path, plan: SequencePlan) -> dict[str, Any]:
-    """Scores of a sequence that has been drawn, as `summary.json` spells them."""
-    (row,) = read_part(part_path(out, SCORES_TABLE, plan.key, f"{SCORES_STAGE}-00000")).to_pylist()
+    """Scores of a sequence, as `summary.json` spells them; empty where it has none."""
+    path = part_path(out, SCORES_TABLE, plan.key, f"{SCORES_STAGE}-00000")
+    if not path.is_file():
+        return {}
+    (row,) = read_part(path).to_pylist()
     scores = {name: row[name] for name in (*SCORE_NAMES, "frames")}
     if row["has_ground_truth"]:
         scores["ground_truth"] = {name: row[f"ground_truth_{name}"] for name in TRUTH_NAMES}

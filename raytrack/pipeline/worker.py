@@ -21,8 +21,7 @@ from raytrack.pipeline.records import FailureKind, RunRecord, write_run
 from raytrack.pipeline.stage import Stage, StageContext, StageOutput
 from raytrack.tables.store import flush_to_disk, part_path, write_part
 
-logger = logging.getLogger(__name__)
-
+_MOST_WARNINGS = 20
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 ONE_THREAD: dict[str, str] = dict.fromkeys(_THREAD_VARIABLES, "1")
 """Environment in which numerical libraries add up in one order, whatever the number of cores."""
@@ -66,6 +65,8 @@ class ItemResult:
 
     seconds: float
     failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
+    """What the person should know about the footage."""
 
 
 def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
@@ -77,19 +78,16 @@ def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
             `watchdog_path`. Without it there is no limit.
     """
     started, context = time.perf_counter(), item.context
+    warnings: list[str] = []
     try:
-        with working(context.out), _time_limit(item, armed=own_process), one_thread():
+        with working(context.out), _time_limit(item, armed=own_process), one_thread(), _heard(warnings):
             output = item.stage.function(context)
             seconds = time.perf_counter() - started
-            _commit(item, output, seconds)
-        return ItemResult(seconds=seconds)
+            _commit(item, output, seconds, warnings)
+        return ItemResult(seconds=seconds, warnings=tuple(warnings))
     except Exception as error:
-        kind = failure_kind(error)
-        logger.log(logging.ERROR if kind == "bug" else logging.INFO, "%s failed", context.item, exc_info=True)
-        return ItemResult(
-            seconds=time.perf_counter() - started,
-            failure=Failure(kind=kind, error=_in_words(error), traceback=traceback.format_exc()),
-        )
+        failure = Failure(kind=failure_kind(error), error=_in_words(error), traceback=traceback.format_exc())
+        return ItemResult(seconds=time.perf_counter() - started, failure=failure, warnings=tuple(warnings))
     finally:
         forget_progress(context.work_folder / f"progress-{context.item}.json")
 
@@ -112,7 +110,7 @@ def _in_words(error: Exception) -> str:
     return text if isinstance(error, RaytrackError) else f"{type(error).__name__}: {text}"
 
 
-def _commit(item: WorkItem, output: StageOutput, seconds: float) -> None:
+def _commit(item: WorkItem, output: StageOutput, seconds: float, warnings: list[str]) -> None:
     """Files first, then side tables and the record of the run, and last the part that says it is done."""
     stage, context = item.stage, item.context
     paths = [context.out / name for name in output.files]
@@ -133,6 +131,7 @@ def _commit(item: WorkItem, output: StageOutput, seconds: float) -> None:
         seconds=seconds,
         host=socket.gethostname(),
         pid=os.getpid(),
+        warnings=tuple(warnings),
     )
     write_run(context.out, context.key, record)
     write_part(
@@ -164,6 +163,32 @@ def _time_limit(item: WorkItem, *, armed: bool) -> Iterator[None]:
         finally:
             faulthandler.cancel_dump_traceback_later()
     path.unlink()
+
+
+@contextlib.contextmanager
+def _heard(warnings: list[str]) -> Iterator[None]:
+    """Collect what raytrack's modules warn of meanwhile, each message once."""
+    handler = _Collector(warnings)
+    raytrack_logger = logging.getLogger("raytrack")
+    raytrack_logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        raytrack_logger.removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    """Keeps the messages of warnings."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message, unless it is kept already or there are many."""
+        message = record.getMessage()
+        if message not in self._messages and len(self._messages) < _MOST_WARNINGS:
+            self._messages.append(message)
 
 
 @contextlib.contextmanager

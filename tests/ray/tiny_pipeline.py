@@ -159,7 +159,7 @@ def run(config: RunConfig, out: Path, *, sequential: bool = True, stages=STAGES)
 
 def contents(out: Path) -> dict[str, str]:
     """Digest of every file that must be the same however the run went."""
-    apart = (".work", "tables/runs", "tables/failures", "config.yaml")
+    apart = (".work", "tables/runs", "tables/failures", "config.yaml", "summary.json")
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))

@@ -1,0 +1,184 @@
+"""The real stages on footage that cannot be used, and on footage that is merely odd."""
+
+import json
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from raytrack import assets, cli
+from raytrack.media.encode import write_video
+from raytrack.pipeline import stages_footage
+from raytrack.tables.schemas import from_vectors
+from raytrack.tables.store import read_table
+
+
+def noise(count=6, height=64, width=96):
+    values = np.random.default_rng(0).integers(0, 255, (count, height // 8, width // 8, 3), np.uint8)
+    return [cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST) for image in values]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A video without a face."""
+    path = tmp_path / "clip.mp4"
+    write_video(path, noise(), 25)
+    return path
+
+
+def preprocess(out, *arguments) -> int:
+    return cli.main(["preprocess", *map(str, arguments), "--out", str(out), "--sequential"])
+
+
+def failure(out) -> dict:
+    (row,) = read_table(out, "failures").to_pylist()
+    return row
+
+
+def write_audio(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 44100, Fraction(1, 44100), 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+BAD = {
+    "text.mp4": (lambda path: path.write_text("not a video " * 99), "not a video"),
+    "zero.mp4": (lambda path: path.write_bytes(b""), "zero bytes"),
+    "sound.mp4": (write_audio, "no video in this file"),
+    "headless.mp4": (lambda path: path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(4000)), "not a video"),
+    "empty_folder": (lambda path: path.mkdir(), "no image"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_footage_that_cannot_be_used(tmp_path, out, clip, name, capsys):
+    make, words = BAD[name]
+    make(tmp_path / name)
+    assert preprocess(out, clip, tmp_path / name) == 3
+    row = failure(out)
+    assert (row["sequence"], row["stage"], row["kind"], row["final"]) == (name.split(".")[0], "probe", "input", True)
+    assert words in row["error"]
+    printed = capsys.readouterr().out
+    assert f"probe failed (input): {row['error']}" in printed
+    assert "to try again: raytrack preprocess " in printed
+    assert "1 of 2 sequences finished" in printed
+    assert set(read_table(out, "landmarks")["sequence"].to_pylist()) == {"clip"}
+
+
+def test_a_clip_that_is_cut_off_is_used_as_far_as_it_goes(tmp_path, out, capsys):
+    whole = tmp_path / "whole.mkv"
+    frames = noise(40)
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "g": "5"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode())
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    assert preprocess(out, cut) == 0
+    count = read_table(out, "frames").num_rows
+    assert 10 < count < 40
+    assert len(list((out / "frames/cut/images").iterdir())) == count
+
+
+def test_no_face_anywhere(out, clip, capsys):
+    assert cli.main(["track", str(clip), "--out", str(out), "--sequential"]) == 1
+    row = failure(out)
+    assert (row["stage"], row["kind"]) == ("track", "input")
+    assert "no face was found in any frame" in row["error"]
+    table = read_table(out, "landmarks")
+    assert table["face"].to_pylist() == [-1] * 6
+    assert np.isnan(from_vectors(table["landmarks"], (478, 2))).all()
+    assert not (out / "tracks").exists()
+
+
+def test_damaged_assets(out, clip, monkeypatch, capsys):
+    digests = dict(assets._digests(assets.assets_folder()))
+    monkeypatch.setattr(assets, "_digests", lambda folder: digests | {"facemesh/face_detector.npz": "0" * 64})
+    assets.asset_path.cache_clear()
+    stages_footage._detector.cache_clear()
+    assert preprocess(out, clip) == 1
+    assets.asset_path.cache_clear()
+    assert "face_detector.npz is damaged" in failure(out)["error"]
+    assert "install raytrack again" in capsys.readouterr().out
+
+
+def test_one_frame_of_odd_size_grey_sixteen_bits_and_alpha(tmp_path, out):
+    colour = noise(1, 45, 67)[0]
+    pictures = {
+        "grey": colour[..., 0],
+        "deep": colour.astype(np.uint16) * 257,
+        "alpha": np.concatenate([colour, np.full((45, 67, 1), 128, np.uint8)], axis=2),
+    }
+    for name, picture in pictures.items():
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "7.png"), picture)
+    assert preprocess(out, *(tmp_path / name for name in pictures)) == 0
+    for name in pictures:
+        image = cv2.imread(str(out / "frames" / name / "images/000000.png"), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (45, 67, 3)
+    table = read_table(out, "alphas")
+    methods = dict(zip(table["sequence"].to_pylist(), table["method"].to_pylist(), strict=True))
+    assert methods == {"grey": "selfie", "deep": "selfie", "alpha": "footage"}
+    matte = cv2.imread(str(out / "frames/alpha/alpha_maps/000000.png"), cv2.IMREAD_UNCHANGED)
+    assert (matte == 128).all()
+
+
+def test_smaller_copies(out, clip):
+    assert preprocess(out, clip, "--downsample-scales", 2, 4) == 0
+    assert cv2.imread(str(out / "frames/clip/images_2/000005.png")).shape == (32, 48, 3)
+    assert cv2.imread(str(out / "frames/clip/images_4/000005.png")).shape == (16, 24, 3)
+    runs = read_table(out, "runs").num_rows
+    assert preprocess(out, clip, "--downsample-scales", 2) == 0
+    assert read_table(out, "runs").num_rows == runs + 1, "other sizes change nothing but the copies"
+    assert not (out / "frames/clip/images_4").exists()
+
+
+def test_target_fps(out, clip):
+    assert preprocess(out, clip, "--target-fps", 12.5) == 0
+    assert read_table(out, "frames")["source_frame"].to_pylist() == [0, 2, 4]
+    assert len(list((out / "frames/clip/images").iterdir())) == 3
+
+
+def test_matting_none_and_given(tmp_path, out, clip):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for frame in range(6):
+        cv2.imwrite(str(masks / f"{frame}.png"), np.full((64, 96), 10 * frame, np.uint8))
+    assert preprocess(out, clip, "--matting", "given", "--masks", masks) == 0
+    matte = cv2.imread(str(out / "frames/clip/alpha_maps/000003.png"), cv2.IMREAD_UNCHANGED)
+    assert (matte == 30).all()
+    assert preprocess(out, clip, "--matting", "none") == 0
+    assert set(read_table(out, "alphas")["method"].to_pylist()) == {"none"}
+    assert not (out / "frames/clip/alpha_maps").exists(), "mattes of another method do not stay"
+    (masks / "4.png").unlink()
+    assert preprocess(out, clip, "--matting", "given", "--masks", masks) == 1
+    assert "no mask for frame '000004'" in failure(out)["error"]
+
+
+def test_status_and_purge(out, clip, capsys):
+    preprocess(out, clip)
+    capsys.readouterr()
+    assert cli.main(["status", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "nobody is working on it" in printed
+    assert "clip (subject clip, dataset monocular): probe done" in printed
+    assert "landmarks done" in printed
+    assert "track to do" in printed
+    assert cli.main(["purge", str(out), "--subject", "clip"]) == 0
+    assert not list(out.rglob("*clip*"))
+    assert not (out / "config.yaml").exists()
+
+
+def test_the_resolved_configuration_is_a_job_file(out, clip):
+    assert preprocess(out, clip, "--seed", 9) == 0
+    runs = read_table(out, "runs").num_rows
+    assert cli.main(["preprocess", str(out / "config.yaml"), "--out", str(out), "--sequential"]) == 0
+    assert read_table(out, "runs").num_rows == runs, "nothing is left to do"
+    assert not (out / "summary.json").exists() or json.loads((out / "summary.json").read_text())
