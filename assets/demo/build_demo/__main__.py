@@ -47,7 +47,7 @@ def main() -> None:
     person, performance = make_person(head), perform(head)
     camera = truth.Camera(focal_px=FOCAL_RATIO * SIZE_PX, size_hw=(SIZE_PX, SIZE_PX))
     stage = make_stage(person, performance, make_skin_maps(head), arguments.threads)
-    plate = render_room(camera.size_hw, camera.focal_px, arguments.grid + 3, stage.run)
+    plate = render_room(camera.size_hw, camera.focal_px, arguments.grid + 4, stage.run)
     log.info("stage is set")
     pictures, alphas, vertices, transforms = [], [], [], []
     start = time.perf_counter()
