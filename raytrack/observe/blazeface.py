@@ -30,6 +30,11 @@ class Detection:
     score: float
 
 
+def box_area(box: Float[np.ndarray, "4"]) -> float:
+    """Area of a (left, top, right, bottom) box."""
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
 def box_overlap(box: Float[np.ndarray, "4"], boxes: Float[np.ndarray, "boxes 4"]) -> Float[np.ndarray, " boxes"]:
     """Intersection over union of one (left, top, right, bottom) box with others."""
     shared = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
@@ -67,18 +72,17 @@ def _merge(detections: list[Detection]) -> list[Detection]:
     return merged
 
 
-def _windows(height: int, width: int) -> tuple[Window, list[Window]]:
-    """The whole image as one window, and overlapping windows of half its longer side."""
-    longer = max(height, width)
-    side = longer / 2
-    whole = Window(center_px=(width / 2, height / 2), size_px=longer)
+def _parts(height: int, width: int) -> list[Window]:
+    """Windows of half the image's longer side that overlap by half; none where they would show no more detail."""
+    side = max(height, width) / 2
+    if side < INPUT_SIZE:
+        return []
 
-    def starts(length: int) -> np.ndarray:
+    def centers(length: int) -> np.ndarray:
         count = 1 + int(np.ceil(max(length - side, 0) / (side / 2)))
         return np.linspace(side / 2, length - side / 2, count) if count > 1 else np.array([length / 2])
 
-    parts = [Window(center_px=(x, y), size_px=side) for y in starts(height) for x in starts(width)]
-    return whole, parts
+    return [Window(center_px=(x, y), size_px=side) for y in centers(height) for x in centers(width)]
 
 
 class BlazeFace:
@@ -91,11 +95,15 @@ class BlazeFace:
     def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
         """Find the faces of an RGB image, best score first.
 
-        The network sees 128 pixels and misses faces below about a tenth of the picture: where it finds none in the
-        whole image, it looks again at overlapping quarters of it.
+        The network sees 128 pixels and misses faces below about a tenth of the picture.
         """
-        whole, parts = _windows(*image.shape[:2])
-        return self._search(image, [whole]) or self._search(image, parts)
+        height, width = image.shape[:2]
+        return self._search(image, [Window(center_px=(width / 2, height / 2), size_px=max(height, width))])
+
+    def detect_small(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Detection]:
+        """Find faces half as large, by looking at parts of the image, for about nine times the work."""
+        parts = _parts(*image.shape[:2])
+        return self._search(image, parts) if parts else []
 
     def _search(self, image: UInt8[np.ndarray, "height width 3"], windows: list[Window]) -> list[Detection]:
         crops = np.stack([crop(image, window, INPUT_SIZE, repeat_border=False) for window in windows])

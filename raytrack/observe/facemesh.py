@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from raytrack.assets import asset_path
-from raytrack.observe.blazeface import BlazeFace, Detection, box_overlap
+from raytrack.observe.blazeface import BlazeFace, Detection, box_area, box_overlap
 from raytrack.observe.crop import Window, crop, to_image
 from raytrack.observe.facemesh_layout import EXPRESSION_LANDMARKS, EXPRESSION_NAMES, NUM_LANDMARKS, OUTER_EYE_CORNERS
 from raytrack.observe.faces import FaceObservation
@@ -69,14 +69,14 @@ def _without_repeats(faces: list[FaceObservation]) -> tuple[FaceObservation, ...
     for face in sorted(faces, key=lambda face: -face.score):
         if not kept or box_overlap(face.box, np.stack([other.box for other in kept])).max() < SAME_FACE_OVERLAP:
             kept.append(face)
-    return tuple(sorted(kept, key=lambda face: -float((face.box[2:] - face.box[:2]).prod())))
+    return tuple(sorted(kept, key=lambda face: -box_area(face.box)))
 
 
 class FaceMesh:
     """Landmark detector with BlazeFace and Face Mesh v2. Holds the networks only: calls do not depend on each other.
 
     Args:
-        max_faces: Follow at most so many faces in a frame, the largest.
+        max_faces: Follow at most so many faces; of new ones the largest are taken.
         device: Where the networks run, as torch names devices.
     """
 
@@ -112,12 +112,21 @@ class FaceMesh:
     def _follow(
         self, image: UInt8[np.ndarray, "height width 3"], previous: tuple[FaceObservation, ...]
     ) -> tuple[FaceObservation, ...]:
-        detections = self._detector.detect(image)
+        faces = self._update(image, previous, self._detector.detect(image))
+        return faces or self._update(image, (), self._detector.detect_small(image))
+
+    def _update(
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        previous: tuple[FaceObservation, ...],
+        detections: list[Detection],
+    ) -> tuple[FaceObservation, ...]:
+        """The previous frame's faces where they are now, and those detected elsewhere."""
         faces = []
         for face in previous:
             found = self._refine(image, window_of_landmarks(face.landmarks), detections)
             faces += [] if found is None else [found]
-        for detection in detections:
+        for detection in sorted(detections, key=lambda detection: -box_area(detection.box)):
             if len(faces) >= self._max_faces:
                 break
             known = np.stack([face.box for face in faces]) if faces else np.zeros((0, 4))

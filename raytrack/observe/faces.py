@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,6 +25,7 @@ class FaceObservation:
     """Float32 (left, top, right, bottom) in pixels: the bounds of the landmarks."""
 
 
+@runtime_checkable
 class LandmarkDetector(Protocol):
     """Finds the faces of a clip, frame after frame."""
 

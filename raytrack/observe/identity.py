@@ -1,12 +1,14 @@
 """Who is who: from the faces found in each frame to one person throughout the clip.
 
-Faces are first linked from frame to frame by where they are and how large, into stretches; stretches are then joined
-into people, where one goes on about where another left off, or where the rigid shape of the face is the same. The
-person who is seen largest and longest is the clip's. Nothing here depends on the order of the faces within a frame.
+Faces are first linked from frame to frame by where they are and how large, into stretches, which end where the rigid
+shape of the face changes at once (a cut to somebody else). Stretches are then joined into people, where the shape is
+the same, or one goes on about where another left off. The person who is seen largest and longest is the clip's. Nothing
+here depends on the order of the faces within a frame.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,7 +24,9 @@ MAX_SIZE_RATIO = 1.6
 SAME_SHAPE = 0.05
 """Shapes of one person in one clip differ by 0.01 to 0.04 (they depend a little on the view), of two by 0.075 and more:
 measured on long stretches of the clips that the method was developed on."""
-OTHER_SHAPE = 0.12
+SHAPE_JUMP, SHAPE_DRIFT = 0.055, 0.003
+"""From one frame to the next the shape of one person changes by 0.04 at most, and by a little more over a gap; two
+people's differ by 0.058 and more."""
 MAX_JOINED = 200
 """Only so many stretches, those of the largest presence, are considered for joining."""
 _UNLINKED = 1e6
@@ -46,6 +50,10 @@ class _Stretch:
         self.frames.append(frame)
         self.places.append(place)
         self.faces.append(face)
+
+    def part(self, start: int, stop: int) -> "_Stretch":
+        """The faces `start` to `stop` (not included) as a stretch of their own."""
+        return _Stretch(frames=self.frames[start:stop], places=self.places[start:stop], faces=self.faces[start:stop])
 
     def expected_center(self, frame: int) -> Float[np.ndarray, "2"]:
         """Where the face should be, by its last motion."""
@@ -115,54 +123,89 @@ def _normalized(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "poi
     return centered / np.sqrt((centered**2).sum(axis=1).mean())
 
 
-def _rigid_shape(stretch: _Stretch) -> Float[np.ndarray, "points 3"] | None:
-    """Mean shape of the face's rigid points, of unit size; None where the detector gives no depth."""
+def _face_shape(face: FaceObservation) -> Float[np.ndarray, "points 3"]:
+    """The face's rigid points, of unit size; not a number where the detector gives no depth."""
+    if face.depth is None or len(face.landmarks) != _NUM_FACEMESH_POINTS:
+        return np.full((len(_RIGID_POINTS), 3), np.nan)
+    return _normalized(np.column_stack([face.landmarks, face.depth])[list(_RIGID_POINTS)].astype(np.float64))
+
+
+def _mean_shape(stretch: _Stretch) -> Float[np.ndarray, "points 3"]:
+    """Mean shape over a stretch; not a number where the detector gives no depth."""
     picked = np.unique(np.linspace(0, len(stretch.faces) - 1, _SHAPE_SAMPLES).round().astype(int))
-    shapes = [
-        _normalized(np.column_stack([face.landmarks, face.depth])[list(_RIGID_POINTS)].astype(np.float64))
-        for face in (stretch.faces[index] for index in picked)
-        if face.depth is not None and len(face.landmarks) == _NUM_FACEMESH_POINTS
-    ]
-    if not shapes:
-        return None
+    shapes = [_face_shape(stretch.faces[index]) for index in picked]
     mean = shapes[0]
+    if np.isnan(shapes).any():
+        return np.full_like(mean, np.nan)
     for _ in range(3):
         mean = _normalized(np.mean([_aligned(shape, mean) for shape in shapes], axis=0))
     return mean
 
 
-def _shape_distance(a: Float[np.ndarray, "points 3"] | None, b: Float[np.ndarray, "points 3"] | None) -> float | None:
-    """Root mean square distance of two unit shapes after alignment; None where one is not known."""
-    if a is None or b is None:
-        return None
-    return float(np.sqrt(((_aligned(a, b) - b) ** 2).sum(axis=1).mean()))
+def _shape_distance(
+    a: Float[np.ndarray, "*#pairs points 3"], b: Float[np.ndarray, "*#pairs points 3"]
+) -> Float[np.ndarray, "*pairs"]:
+    """Root mean square distance of two unit shapes after alignment; not a number where one is not known."""
+    products = np.nan_to_num(a.swapaxes(-1, -2) @ b)
+    lengths = np.linalg.svd(products, compute_uv=False)
+    lengths[..., 2] *= np.where(np.linalg.det(products) < 0, -1.0, 1.0)
+    squared = 2.0 - 2.0 * lengths.sum(axis=-1) / a.shape[-2]
+    unknown = np.isnan(a).any(axis=(-1, -2)) | np.isnan(b).any(axis=(-1, -2))
+    return np.where(unknown, np.nan, np.sqrt(np.maximum(squared, 0.0)))
 
 
-def _join_cost(earlier: _Stretch, later: _Stretch, shape_distance: float | None) -> float | None:
-    """How badly one stretch continues another, which ended before it, as the same person; None if it does not."""
+def _shape_changes(stretch: _Stretch) -> Float[np.ndarray, " steps"]:
+    """How much the shape changes from each face of a stretch to the next; 0 where it is not known."""
+    shapes = np.stack([_face_shape(face) for face in stretch.faces])
+    return np.nan_to_num(_shape_distance(shapes[1:], shapes[:-1]))
+
+
+def _split(stretches: list[_Stretch]) -> tuple[list[_Stretch], float]:
+    """Cut stretches where the shape changes at once.
+
+    Returns:
+        The stretches, and the change from one frame to the next that counts as a jump. It is larger in a clip whose
+        frames lie far apart, in which every change is large.
+    """
+    changes = [_shape_changes(stretch) for stretch in stretches]
+    usual = float(np.median(np.concatenate([*changes, np.zeros(1)])))
+    jump = max(SHAPE_JUMP, 4.0 * usual)
+    parts = []
+    for stretch, stretch_changes in zip(stretches, changes, strict=True):
+        gaps = [b - a for a, b in pairwise(stretch.frames)]
+        limits = [jump + SHAPE_DRIFT * (gap - 1) for gap in gaps]
+        cuts = [place + 1 for place, change in enumerate(stretch_changes) if change > limits[place]]
+        for start, stop in pairwise([0, *cuts, len(stretch.frames)]):
+            parts.append(stretch.part(start, stop))
+    return parts, jump
+
+
+def _continues(earlier: _Stretch, later: _Stretch, jump: float) -> float | None:
+    """How badly one stretch goes on where another, which ended before it, left off; None if it does not."""
     pause = later.frames[0] - earlier.frames[-1]
     last, first = earlier.faces[-1], later.faces[0]
     moved = float(np.linalg.norm(_center(first) - _center(last))) / np.sqrt(_size(first) * _size(last))
     growth = abs(np.log(_size(first) / _size(last)))
-    near = moved < 1.0 and growth < np.log(MAX_SIZE_RATIO) and pause <= MAX_PAUSE
-    if shape_distance is not None and shape_distance < SAME_SHAPE:
-        return shape_distance
-    if near and (shape_distance is None or shape_distance < OTHER_SHAPE):
-        return 1.0 + moved + growth
-    return None
+    if moved >= 1.0 or growth >= np.log(MAX_SIZE_RATIO) or pause > MAX_PAUSE:
+        return None
+    changed = _shape_distance(_face_shape(last), _face_shape(first))
+    return None if changed > jump + SHAPE_DRIFT * (pause - 1) else moved + growth
 
 
-def _join(stretches: list[_Stretch]) -> list[list[_Stretch]]:
+def _join(stretches: list[_Stretch], jump: float) -> list[list[_Stretch]]:
     """Join stretches into people: the best matching first, never two that are seen at the same time."""
-    shapes = [_rigid_shape(stretch) for stretch in stretches]
-    pairs = []
     largest = sorted(range(len(stretches)), key=lambda index: -_presence(stretches[index]))[:MAX_JOINED]
-    for first in largest:
-        for second in largest:
-            earlier, later = stretches[first], stretches[second]
-            if later.frames[0] > earlier.frames[-1]:
-                cost = _join_cost(earlier, later, _shape_distance(shapes[first], shapes[second]))
-                pairs += [] if cost is None else [(cost, first, second)]
+    shapes = np.stack([_mean_shape(stretches[index]) for index in largest])
+    distances = _shape_distance(shapes[:, None], shapes[None, :])
+    pairs = []
+    for row, first in enumerate(largest):
+        for column, second in enumerate(largest):
+            if stretches[second].frames[0] <= stretches[first].frames[-1]:
+                continue
+            if distances[row, column] < SAME_SHAPE:
+                pairs.append((float(distances[row, column]), first, second))
+            elif (rest := _continues(stretches[first], stretches[second], jump)) is not None:
+                pairs.append((1.0 + rest, first, second))
     group_of = list(range(len(stretches)))
     seen = [set(stretch.frames) for stretch in stretches]
     for _, first, second in sorted(pairs):
@@ -189,8 +232,9 @@ def select_face(frames: Sequence[Sequence[FaceObservation]]) -> Int[np.ndarray, 
         For each frame the index of the person's face in its list; −1 where the person is not seen.
     """
     chosen = np.full(len(frames), -1, dtype=np.int64)
-    people = _join(_link(frames))
-    if people:
+    stretches, jump = _split(_link(frames))
+    if stretches:
+        people = _join(stretches, jump)
         presence = [sum(_presence(stretch) for stretch in person) for person in people]
         for stretch in people[int(np.argmax(presence))]:
             chosen[stretch.frames] = stretch.places

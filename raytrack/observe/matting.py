@@ -1,7 +1,7 @@
 """Telling the person from the background, by several methods with one interface."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from raytrack.observe.graph import load_graph
 from raytrack.observe.guided_filter import guided_filter
 
 
+@runtime_checkable
 class Matter(Protocol):
     """Gives a foreground matte for each frame, from that frame alone."""
 
@@ -47,7 +48,7 @@ class SelfieMatter:
 
     _RADIUS = 3
     """Half width in network pixels of the windows in which edges are followed: about a strand of hair."""
-    _BLACK, _WHITE = 0.1, 0.9
+    _BLACK, _WHITE = 0.15, 0.85
     """Levels taken as 0 and 1: they remove the faint veil that following edges leaves on either side of one."""
 
     def __init__(self, device: str = "cpu"):
