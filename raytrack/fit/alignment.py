@@ -18,7 +18,7 @@ _INSIDE_MOUTH = ("mouth_interior", "teeth", "tongue")
 _LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "bust": 0.04}
 """Factors on the Laplacian term where the identity basis knows little; later entries win."""
 _OFFSET_LIMIT_M = 0.02
-_OFFSET_LIMITS_M = {"hair": 0.06, "bust": 0.015}
+_OFFSET_LIMITS_M = {"hair": 0.06, "bust": 0.04}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Alignment:
 
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
+    """Outlines that the matte says nothing about: the bust's cut edge and its surroundings, occluded regions."""
+    occluded: Bool[Tensor, " vertices"]
     unaligned_faces: Bool[Tensor, " faces"]
     inside_mouth: Bool[Tensor, " faces"]
 
@@ -53,6 +55,7 @@ class Alignment:
         return cls(
             offsets=OffsetRegions(laplacian_weight=factor, allowed=allowed, limit_m=limit),
             held_outline=head.region("bottomline") | head.region("boundary") | occluded,
+            occluded=occluded,
             unaligned_faces=occluded[head.faces].all(dim=1),
             inside_mouth=inside[head.faces].all(dim=1),
         )

@@ -36,7 +36,7 @@ class TrackingFrames:
     signed_distance: Float[np.ndarray, "frames height width"] | None
     """Distance to the matte's outline in pixels, positive inside, float16."""
     chin_row: Float[np.ndarray, " frames"]
-    """First row below which the matte says nothing about the head."""
+    """First row below which foreground need not be head: clothes and shoulders reach beyond the mesh."""
     mouth_open: Bool[np.ndarray, " frames"]
     """Whether the mouth's inside may be visible."""
     landmarks_px: Float[np.ndarray, "frames landmarks 2"]
@@ -71,7 +71,7 @@ class TrackingFrames:
         )
 
     def above_chin(self, frame: int) -> Bool[np.ndarray, "height 1"]:
-        """Rows in which the matte speaks about the head."""
+        """Rows in which the matte's outline is the head's own. Below them it only says where the head is not."""
         rows = np.arange(self.size_hw[0])[:, None] + 0.5
         return rows < self.chin_row[frame]
 
@@ -79,8 +79,7 @@ class TrackingFrames:
         """Trust in each pixel's colour: 0 where background shines through the outline; None without mattes."""
         if self.matte is None:
             return None
-        solid = cv2.erode(self.matte[frame].astype(np.float32), np.ones((3, 3), np.uint8))
-        return np.where(self.above_chin(frame), solid, np.float32(1))
+        return cv2.erode(self.matte[frame].astype(np.float32), np.ones((3, 3), np.uint8))
 
     def targets(self, frames: np.ndarray | list[int]) -> Float[Tensor, "batch height width 3"]:
         """Colours in [0, 1]."""

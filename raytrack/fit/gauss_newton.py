@@ -33,6 +33,14 @@ from raytrack.render.protocol import Fragments, Renderer
 SMALLEST_RESIDUAL = 0.03
 """Colour error (0 to 1) below which a pixel counts quadratically."""
 SMALLEST_LANDMARK_PX = 0.5
+SMALLEST_GAP_PX = 0.25
+GAPS = np.array(
+    [
+        (13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318),
+        (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373),
+    ]
+)  # fmt: skip
+"""Face Mesh pairs across the inner lips and across the eyelids."""
 OUTLINE_REACH_PX = 4.0
 """Silhouette points further from the matte's edge than this are not the same outline."""
 DAMPING = 1e-2
@@ -158,6 +166,11 @@ class RowSolver:
             groups.append(self._outline(setting, drawing, frame))
         corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
         jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_px)
+        first = len(pixels)
+        landmarks = jacobian[first : first + len(self._landmark_corners)]
+        gaps, gap_metrics, gap_pulls = self._gaps(frame, surface, setting, landmarks)
+        jacobian = np.concatenate([jacobian, gaps])
+        metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
         return *_assemble(jacobian, metrics, pulls), drawing.mean_error
 
     def _draw(self, setting: "_Setting", surface: PosedSurface, target: Tensor) -> "_Drawing":
@@ -210,6 +223,22 @@ class RowSolver:
         metric = np.zeros((len(error), 2, 2))
         metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
         return self._landmark_corners, self._landmark_weights, metric, weight * error
+
+    def _gaps(
+        self, frame: int, surface: PosedSurface, setting: "_Setting", jacobian: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Openings of mouth and eyes: differences of landmarks are known far better than landmarks."""
+        upper, lower = GAPS.T
+        world = (surface.world[self._landmark_corners] * self._landmark_weights[..., None]).sum(axis=1)
+        projected, detected = setting.project(world), self.problem.frames.landmarks_px[frame]
+        error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
+        trust = np.minimum(self.problem.landmark_weights[frame][upper], self.problem.landmark_weights[frame][lower])
+        to_ndc = 2 / max(self.problem.frames.size_hw)
+        weight = self.problem.weights.gap * to_ndc * trust / len(GAPS)
+        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_GAP_PX)
+        metric = np.zeros((len(error), 2, 2))
+        metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
+        return jacobian[upper] - jacobian[lower], metric, weight * error
 
     def _outline(self, setting: "_Setting", drawing: "_Drawing", frame: int) -> tuple[np.ndarray, ...]:
         """Silhouette points against background, pulled along the matte's distance field."""

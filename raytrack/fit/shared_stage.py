@@ -74,7 +74,9 @@ class SharedProblem:
     landmark_weights: Float[np.ndarray, "frames landmarks"]
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
-    """Vertices whose silhouettes give no gradient."""
+    """Vertices whose silhouettes colours do not move."""
+    occluded: Bool[Tensor, " vertices"]
+    """Vertices whose silhouettes nothing moves."""
     unaligned_faces: Bool[Tensor, " faces"]
     """Faces whose colours move no geometry; their texture is fitted all the same."""
     inside_mouth: Bool[Tensor, " faces"]
@@ -206,7 +208,7 @@ class SharedOptimiser:
             clip, renderer.vertex_normals(vertices), values["texture"], values["light"][None], target,
             detach_uv_faces=problem.unaligned_faces,
         )  # fmt: skip
-        trust = self._trust(batch, fragments, colours_only)
+        trust = self._trust(batch, fragments)
         if colours_only:
             covered = fragments.coverage.sum().clamp_min(1)
             photo = ((image - target).abs() * trust[..., None]).sum() / (3 * covered)
@@ -221,9 +223,7 @@ class SharedOptimiser:
             loss = loss + self._offset_terms(values["offset"], weights)
         return loss, photo
 
-    def _trust(
-        self, batch: np.ndarray, fragments: Fragments, texture_stage: bool
-    ) -> Float[Tensor, "batch height width"]:
+    def _trust(self, batch: np.ndarray, fragments: Fragments) -> Float[Tensor, "batch height width"]:
         """Weight of each pixel's colour."""
         per_frame = [self.problem.frames.pixel_weights(int(frame)) for frame in batch]
         if per_frame[0] is None:
@@ -233,26 +233,26 @@ class SharedOptimiser:
         face = fragments.face_index.clamp_min(0).long()
         closed = torch.from_numpy(~self.problem.frames.mouth_open[batch])[:, None, None]
         hidden = closed & self.problem.inside_mouth[face]
-        if texture_stage and self.problem.frames.matte is not None:
-            # Below the chin the matte knows nothing of the mesh, but where it is clear there is background all the same.
-            alpha = torch.from_numpy(self.problem.frames.matte[batch].astype(np.float32))
-            trust = trust * (alpha > 0.5)
         return trust * ~hidden
 
     def _image_terms(self, image, clip, fragments, target, batch, trust, generator) -> tuple[Tensor, Tensor]:
         problem = self.problem
         if problem.perturbation is not None:
             image = problem.perturbation.apply(image, fragments, generator)
-        coverage = fragments.coverage.float()[..., None]
+        # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
         held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
-        blended = problem.renderer.antialias(torch.cat([image, coverage], dim=-1), held, fragments)
+        blended = problem.renderer.antialias(image, held, fragments)
         covered = fragments.coverage.sum().clamp_min(1)
-        photo = ((blended[..., :3] - target).abs() * trust[..., None]).sum() / (3 * covered)
+        photo = ((blended - target).abs() * trust[..., None]).sum() / (3 * covered)
         if problem.frames.matte is None:
             return photo, torch.zeros(())
+        free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
+        coverage = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
         alpha = torch.from_numpy(problem.frames.matte[batch].astype(np.float32))
         above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
-        return photo, ((blended[..., 3] - alpha).abs() * above).sum() / covered
+        excess = coverage - alpha
+        # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into the background.
+        return photo, torch.where(above, excess.abs(), excess.clamp_min(0)).sum() / covered
 
     def _landmark_term(self, camera, vertices: Tensor, batch: np.ndarray, weight: float) -> Tensor:
         points = (vertices[:, self._corners] * self._barycentric).sum(dim=2)

@@ -201,7 +201,7 @@ class SequenceTracker:
     def _shared_problem(self, frames: TrackingFrames) -> SharedProblem:
         return SharedProblem(
             head=self.head, frames=frames, weights=self.config.weights, prior=self.prior,
-            landmark_weights=self.landmark_weights, offsets=self.alignment.offsets, held_outline=self.alignment.held_outline,
+            landmark_weights=self.landmark_weights, offsets=self.alignment.offsets, held_outline=self.alignment.held_outline, occluded=self.alignment.occluded,
             unaligned_faces=self.alignment.unaligned_faces, inside_mouth=self.alignment.inside_mouth,
             perturbation=RegionPerturbation.create(self.head) if frames.matte is None else None,
             renderer=self._renderer(self.config.num_threads),
