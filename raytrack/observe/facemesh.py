@@ -76,7 +76,7 @@ class FaceMesh:
     """Landmark detector with BlazeFace and Face Mesh v2. Holds the networks only: calls do not depend on each other.
 
     Args:
-        max_faces: Follow at most so many faces; of new ones the largest are taken.
+        max_faces: Follow at most so many faces in a frame, the largest.
         device: Where the networks run, as torch names devices.
     """
 
@@ -126,14 +126,12 @@ class FaceMesh:
         for face in previous:
             found = self._refine(image, window_of_landmarks(face.landmarks), detections)
             faces += [] if found is None else [found]
-        for detection in sorted(detections, key=lambda detection: -box_area(detection.box)):
-            if len(faces) >= self._max_faces:
-                break
+        for detection in detections:
             known = np.stack([face.box for face in faces]) if faces else np.zeros((0, 4))
             if box_overlap(detection.box, known).max(initial=0.0) < SAME_FACE_OVERLAP:
                 found = self._refine(image, window_of_detection(detection), [detection])
                 faces += [] if found is None else [found]
-        return _without_repeats(faces)
+        return _without_repeats(faces)[: self._max_faces]
 
     def _refine(
         self, image: UInt8[np.ndarray, "height width 3"], window: Window, detections: list[Detection]
