@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+REFERENCE_TEXTURE_SIZE = 2048
+"""Texels along a side of VHAP's texture, which its weights are for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VhapWeights:
@@ -15,7 +18,8 @@ class VhapWeights:
     jaw: float = 0.3
     eyes: float = 0.03
     texture_variation: float = 1e4
-    """Times the square of the tracking size over the input size."""
+    """For 2048 texels along a side, as VHAP has them; smaller textures get the same smoothness. Times the square of the
+    tracking size over the input size."""
     texture_residual: float = 10.0
     diffuse: float = 100.0
     offset_laplacian: float = 1e6
@@ -55,7 +59,7 @@ class VhapConfig:
 
     image_size_px: int | None = None
     """Longer side of the pictures that are fitted; none: as they come."""
-    texture_size: int = 2048
+    texture_size: int = REFERENCE_TEXTURE_SIZE
     """Texels along a side; a power of two."""
     batch_size: int = 16
     """Frames per step."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrack.fit import vhap_terms as terms
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.vhap_config import VhapConfig, VhapWeights
+from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
 from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_regions import Gates, VhapRegions
 from raytrack.fit.vhap_schedule import VhapStage
@@ -152,8 +152,10 @@ class VhapObjective:
     def _texture_terms(self, texture: Float[Tensor, "size size 3"]) -> Float[Tensor, ""]:
         problem, weights = self.problem, self.problem.config.weights
         residual = terms.texture_residual_term(texture, problem.base_texture, problem.regions.plain_texels)
-        variation = terms.texture_variation_term(texture) * problem.scale**2
-        return weights.texture_variation * variation + weights.texture_residual * residual
+        variation = terms.texture_variation_term(texture)
+        # The sum of squared differences of a picture does not depend on its resolution; their mean does.
+        scale = (problem.scale * len(texture) / REFERENCE_TEXTURE_SIZE) ** 2
+        return weights.texture_variation * scale * variation + weights.texture_residual * residual
 
     def _offset_terms(self, offset: Float[Tensor, "vertices 3"]) -> Float[Tensor, ""]:
         regions, weights = self.problem.regions, self.problem.config.weights

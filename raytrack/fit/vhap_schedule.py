@@ -51,7 +51,7 @@ class VhapStage:
 class Unit:
     """Steps between two moments at which a fit can be resumed. Frames are numbered among those with a face."""
 
-    batches: tuple[Int[np.ndarray, " batch"], ...]
+    batches: tuple[Int[np.ndarray, " _"], ...]
     """Frames of each step."""
     new_optimiser: bool
     rate_scale: float

@@ -93,7 +93,8 @@ def diffuse_term(
     (unbiased). Differentiable in the light; normals carry no gradient.
     """
     shaded = diffuse(normals.detach(), light[None]) * coverage[..., None]
-    variance = shaded.var(dim=-1).sum() / coverage.sum().clamp_min(1)
+    difference = shaded - shaded.mean(dim=-1, keepdim=True)  # Many times faster than torch.var of so few numbers.
+    variance = difference.square().sum() / (2 * coverage.sum().clamp_min(1))
     return torch.relu(shaded.max() - 1) + variance
 
 
