@@ -62,9 +62,8 @@ def test_crop_of_the_whole_image_is_the_image():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     whole = Window(center_px=(32.0, 32.0), size_px=64.0)
     np.testing.assert_array_equal(crop(image, whole, 64, repeat_border=False), image)
-    np.testing.assert_array_equal(
-        crop(image, whole, 16, repeat_border=False), cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
-    )
+    averaged = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
+    assert np.abs(crop(image, whole, 16, repeat_border=False).astype(int) - averaged).max() <= 1
 
 
 def test_beyond_the_image():
