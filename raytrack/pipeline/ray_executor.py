@@ -3,9 +3,13 @@
 Imported only after `raytrack.pipeline.ray_environment.prepare_environment`.
 """
 
+import contextlib
 import logging
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -39,6 +43,15 @@ class _SequenceActor:
         return run_item(item, own_process=True)
 
 
+@contextlib.contextmanager
+def _kept_signal_handler() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM over: it would end the process without a word, and with exit code 1."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
 class RayExecutor:
     """Runs items on Ray."""
 
@@ -53,7 +66,8 @@ class RayExecutor:
     def __enter__(self) -> "RayExecutor":
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
-            self._connect()
+            with _kept_signal_handler():
+                self._connect()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.cpus = max(1.0, sum(node.get("CPU", 0) for node in nodes))
         self.largest_node_cpus = max([node.get("CPU", 0) for node in nodes], default=1.0)

@@ -1,0 +1,195 @@
+"""What a person sees: the plan, progress with the time left, failures and how to try again."""
+
+import io
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from raytrack.config import SequenceConfig
+from raytrack.pipeline import doctor
+from raytrack.pipeline.display import Display, clock, progress_of
+from raytrack.pipeline.item_progress import forget_progress, read_progress, write_progress
+from raytrack.pipeline.outcome import RunReport, SequenceOutcome
+from raytrack.pipeline.plan import PartState, SequencePlan
+from raytrack.pipeline.records import FailureRecord
+from raytrack.pipeline.report import write_report
+from raytrack.pipeline.stage import Stage, StageOutput
+from raytrack.pipeline.worker import Failure, ItemResult
+
+DONE, RUNNING, TODO, FAILED = PartState.DONE, PartState.RUNNING, PartState.TODO, PartState.FAILED
+
+
+def nothing(context) -> StageOutput:
+    raise NotImplementedError
+
+
+STAGES = (
+    Stage(name="frames", version=1, function=nothing, table="frames", cost=1),
+    Stage(name="track", version=1, function=nothing, table="track", after=("frames",), cost=3),
+)
+
+
+def plan_of(out: Path, name="a", **parts) -> SequencePlan:
+    sequence = SequenceConfig(video=f"{name}.mp4")
+    return SequencePlan(
+        out=out,
+        order=0,
+        sequence=sequence,
+        key=sequence.key,
+        stages=STAGES,
+        chunk_frames=4,
+        head="default",
+        fingerprints={"frames": "f", "track": "t"},
+        configs={},
+        parts=parts,
+    )
+
+
+def test_the_plan_is_one_line(out):
+    plans = [plan_of(out, "a", frames=[DONE], track=[TODO]), plan_of(out, "b", frames=[TODO])]
+    plans[0].cached = frozenset({"frames"})
+    stream = io.StringIO()
+    Display(stream, live=False).planned(plans, STAGES, "2 CPUs")
+    assert stream.getvalue() == "2 sequences, 2 stages; 1 cached, 3 to run; 2 CPUs\n"
+
+
+def test_progress_weighs_stages_by_their_cost(out):
+    assert progress_of(plan_of(out, frames=[TODO]))[0] == 0
+    assert progress_of(plan_of(out, frames=[DONE, TODO]))[0] == pytest.approx(0.125)
+    assert progress_of(plan_of(out, frames=[DONE, DONE], track=[RUNNING]))[0] == pytest.approx(0.25)
+    write_progress(out / ".work/a/progress-track-00000.json", 5, 10, "round 2")
+    share, notes = progress_of(plan_of(out, frames=[DONE, DONE], track=[RUNNING]))
+    assert share == pytest.approx(0.25 + 0.75 / 2)
+    assert notes == ["track (round 2)"]
+    cached = plan_of(out, frames=[DONE], track=[RUNNING])
+    cached.cached = frozenset({"frames"})
+    assert progress_of(cached)[0] == pytest.approx(0.5)
+
+
+def test_a_terminal_gets_one_block_with_the_time_left(out, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    display = Display(stream, live=True)
+    plan = plan_of(out, frames=[DONE], track=[RUNNING])
+    display.planned([plan], STAGES, "2 CPUs")
+    display.started(plan, STAGES[0], 0)
+    now[0] += 60
+    display.tick()
+    assert re.search(r"a  █{5}░{15}  25%  1:00  3:00 left +track", stream.getvalue())
+    display.tick()
+    assert stream.getvalue().count("\x1b[1F") == 1, "the second block takes the place of the first"
+    display.close()
+    assert stream.getvalue().endswith("\x1b[1F\x1b[J")
+
+
+def test_failures_and_warnings_stand_above_the_block(out):
+    stream = io.StringIO()
+    display = Display(stream, live=True)
+    plan = plan_of(out, frames=[FAILED])
+    display.planned([plan], STAGES, "2 CPUs")
+    failed = ItemResult(seconds=1, failure=Failure(kind="input", error="no face"), warnings=("the end is cut off",))
+    display.ended(plan, STAGES[0], 0, failed, final=True)
+    display.ended(plan, STAGES[0], 0, failed, final=False)
+    text = stream.getvalue()
+    assert "a: frames failed (input): no face\n" in text
+    assert "a: frames is tried again (input): no face\n" in text
+    assert text.count("warning: the end is cut off") == 1
+
+
+def test_without_a_terminal_lines_are_plain(out, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    display = Display(stream, live=False)
+    plan = plan_of(out, frames=[DONE], track=[RUNNING])
+    display.planned([plan], STAGES, "2 CPUs")
+    display.started(plan, STAGES[0], 0)
+    display.ended(plan, STAGES[0], 0, ItemResult(seconds=1), final=True)
+    display.tick()
+    assert stream.getvalue().splitlines()[1:] == ["a: frames done (25% of the sequence)"]
+    now[0] += 31
+    display.tick()
+    display.tick()
+    assert len(stream.getvalue().splitlines()) == 3
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_the_report_says_where_how_good_what_failed_and_what_to_do(out):
+    (out / "preview").mkdir(parents=True)
+    (out / "preview/a.mp4").touch()
+    bug = FailureRecord(
+        stage="track",
+        chunk=0,
+        fingerprint="t",
+        kind="bug",
+        error="KeyError: 'x'",
+        traceback="Traceback: here\n",
+        attempt=1,
+        final=True,
+        failed_at=datetime.now(tz=timezone.utc),
+    )
+    good, bad = plan_of(out, "a", frames=[DONE], track=[DONE]), plan_of(out, "b", frames=[DONE], track=[FAILED])
+    scores = {"psnr_db": 27.25, "worst_l1": 0.05, "landmark_error_px": 1.234, "jitter_px": None, "frames": 90}
+    report = RunReport(
+        out=out,
+        seconds=75,
+        outcomes=(
+            SequenceOutcome(key=good.key, plan=good, failures=()),
+            SequenceOutcome(key=bad.key, plan=bad, failures=(bug,)),
+        ),
+        summary={"sequences": {"a": scores}},
+    )
+    stream = io.StringIO()
+    write_report(report, stream, retry="raytrack run a.mp4 b.mp4 --out o")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == f"a: 27.2 dB, worst frame L1 0.050, landmarks 1.23 px, 90 frames; preview {out}/preview/a.mp4"
+    assert lines[1] == "b: track failed (bug): KeyError: 'x'"
+    assert lines[2] == "Traceback: here"
+    assert lines[4] == f"1 of 2 sequences finished in 1:15; scores in {out}/summary.json"
+    assert lines[5] == "to try again: raytrack run a.mp4 b.mp4 --out o"
+    assert report.exit_code == 3
+
+
+def test_progress_files_come_and_go(tmp_path):
+    path = tmp_path / "progress.json"
+    assert read_progress(path) is None
+    write_progress(path, 1, 4, "x")
+    write_progress(path, 2, 4, "x")
+    assert read_progress(path).share == 0.25, "not written more than twice a second"
+    forget_progress(path)
+    assert not path.exists()
+    write_progress(path, 3, 4, "x")
+    assert read_progress(path).share == 0.75
+    path.write_text("half")
+    assert read_progress(path) is None
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def test_doctor_finds_two_packages_of_opencv(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: "4.8" if not name.endswith("contrib-python") else "")
+    (check,) = [check for check in doctor.examine() if check.name == "opencv"]
+    assert check.verdict == "bad"
+    assert "pip uninstall" in check.advice
+
+
+def test_doctor_finds_damaged_assets(monkeypatch):
+    monkeypatch.setattr(doctor, "asset_names", lambda: ("head/none.npz",))
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["assets"].verdict == "bad"
+    assert {name for name, check in checks.items() if check.verdict == "bad"} == {"assets"}
+
+
+def test_doctor_wants_clusters_to_ask_for_a_token(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["ray"].verdict == "bad"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert {check.name: check for check in doctor.examine()}["ray"].verdict == "ok"
