@@ -98,15 +98,13 @@ class StageSolver:
         """The field of `SharedParameters` that belongs to a leaf."""
         return (leaf * self._longer_side_px).log() if name == "log_focal" else leaf
 
-    def state(self) -> dict[str, Tensor]:
-        """The optimisers' state by flat names."""
-        adams = {"rows": self._row_adam, **self._adams}
-        return {f"{name}.{key}": value for name, adam in adams.items() for key, value in adam.state().items()}
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """State of each Adam, by field of `SharedParameters`, and "rows"."""
+        return {name: adam.state() for name, adam in {"rows": self._row_adam, **self._adams}.items()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Continue where another solver of the same stage was."""
+    def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Continue where another solver of the same stage was; what is not there starts anew."""
         self.forget()
         for name, adam in {"rows": self._row_adam, **self._adams}.items():
-            own = {key.split(".")[1]: value for key, value in state.items() if key.split(".")[0] == name}
-            if own:
-                adam.restore({key: value.to(self._row_rates.device) for key, value in own.items()})
+            if state.get(name):
+                adam.restore({key: value.to(self._row_rates.device) for key, value in state[name].items()})

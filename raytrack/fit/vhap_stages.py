@@ -15,7 +15,7 @@ is absent. The matte is not used.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -26,12 +26,10 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.vhap_checkpoint import SHARED_NAMES, StageCheckpoint, StageState
-from raytrack.fit.vhap_config import VhapConfig
 from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_objective import VhapObjective, VhapProblem
 from raytrack.fit.vhap_regions import Gates, VhapRegions, with_ibug_points
-from raytrack.fit.vhap_schedule import FrameOrder, VhapStage, units, vhap_schedule
+from raytrack.fit.vhap_schedule import FrameOrder, Unit, VhapStage, units, vhap_schedule
 from raytrack.fit.vhap_solver import StageSolver
 from raytrack.fit.vhap_terms import ndc_from_px
 from raytrack.head.model import HeadModel
@@ -40,55 +38,74 @@ from raytrack.render.protocol import Renderer, Topology
 from raytrack.render.registry import make_renderer, resolve_name
 
 logger = logging.getLogger(__name__)
+_CPU = torch.device("cpu")
 
-OnStage = Callable[[str, int, int, float], None]
-"""Called with a finished stage's name, the number of stages done, their total, and the mean colour error."""
+OnProgress = Callable[[str, float, int, float], None]
+"""Called with the name of a stage, the stages done (with the share of the one under way), their total, and the mean
+colour error of the last finished one."""
 
 
 def run_vhap(
     observation: SequenceObservation,
     head: HeadModel,
     config: TrackConfig,
-    vhap: VhapConfig,
     *,
     checkpoint: Checkpoint | None = None,
-    on_stage: OnStage | None = None,
+    on_progress: OnProgress | None = None,
 ) -> FitState:
     """Fit a sequence, from its last checkpoint on.
 
     Args:
         observation: Pictures and Face Mesh landmarks; at least one frame has a face.
         head: The head model.
-        config: Static offsets or not, landmarks only or not, occluded regions, focal length, renderer, seed.
-        vhap: Sizes, steps, weights and rates.
+        config: Read are `vhap`, static offsets or not, landmarks only or not, occluded regions, first focal length,
+            renderer, seed.
         checkpoint: Where the state is kept.
-        on_stage: Called after each stage.
+        on_progress: Called after each unit of work.
 
     Raises:
         AssetError: The head lacks the landmarks.
         ConfigError: A region does not exist.
         NotConvergedError: The parameters are no longer finite.
     """
-    return VhapFit(observation, head, config, vhap).run(checkpoint, on_stage)
+    fit = VhapFit(observation, head, config)
+    state = (checkpoint.load() if checkpoint else None) or fit.start()
+    total, saved_s = len(fit.schedule), time.monotonic()
+    while state.stages_done < total:
+        stage = fit.schedule[state.stages_done]
+        state = fit.run_unit(state)
+        if state.units_done == 0:
+            logger.info("%s: colour error %.4f", stage.name, state.photo_error)
+        if on_progress:
+            done = state.stages_done + state.units_done / len(fit.units(stage, state.stages_done))
+            on_progress(stage.name, done, total, state.photo_error)
+        if checkpoint and time.monotonic() - saved_s >= config.vhap.checkpoint_interval_s:
+            checkpoint.save(_moved(state, _CPU))
+            saved_s = time.monotonic()
+    state = _moved(state, _CPU)
+    if checkpoint:
+        checkpoint.save(state)
+    return state
 
 
 class VhapFit:
-    """One fit: its constant parts, and how a stage is run."""
+    """One fit: its constant parts, and how the next unit of work is done."""
 
-    def __init__(
-        self, observation: SequenceObservation, head: HeadModel, config: TrackConfig, vhap: VhapConfig
-    ) -> None:
-        self.config, self.vhap = config, vhap
+    def __init__(self, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
+        self.config, self.vhap = config, config.vhap
         self.active = observation.detected
-        self.schedule = vhap_schedule(vhap, static_offset=config.static_offset, landmarks_only=config.landmarks_only)
-        self.device = torch.device("cuda" if resolve_name(config.renderer) == "nvdiffrast" else "cpu")
+        self.schedule = vhap_schedule(
+            self.vhap, static_offset=config.static_offset, landmarks_only=config.landmarks_only
+        )
+        self.device = torch.device("cuda") if resolve_name(config.renderer) == "nvdiffrast" else _CPU
         self.longer_side_px = max(observation.size_hw)
-        texture_size = config.texture_size if config.landmarks_only else vhap.texture_size
+        texture_size = config.texture_size if config.landmarks_only else self.vhap.texture_size
         self.first_shared = SharedParameters.start(
             head, torch.zeros(head.num_shapes), config.focal_ratio * self.longer_side_px, texture_size
         )
         self.problem = self._problem(observation, head, texture_size)
         self.gates = {stage.name: Gates.of_stage(stage, self.problem.head, config) for stage in self.schedule}
+        self._solver: StageSolver | None = None
 
     def _problem(self, observation: SequenceObservation, head: HeadModel, texture_size: int) -> VhapProblem:
         picked, picks = with_ibug_points(head)
@@ -121,25 +138,7 @@ class VhapFit:
         options = {"num_threads": self.config.num_threads} if name == "numba" else {"device": self.device}
         return make_renderer(self.config.renderer, topology, **options)
 
-    def run(self, checkpoint: Checkpoint | None, on_stage: OnStage | None) -> FitState:
-        """All stages from the last checkpoint on."""
-        state = (checkpoint.load() if checkpoint else None) or self._start()
-        partial = StageCheckpoint(checkpoint.folder, self.vhap.checkpoint_interval_s) if checkpoint else None
-        for index, stage in enumerate(self.schedule):
-            if state.stages_done > index:
-                continue
-            started = time.perf_counter()
-            state = self._stage(stage, index, state, partial)
-            logger.info("%s: colour error %.4f, %.1f s", stage.name, state.photo_error, time.perf_counter() - started)
-            if checkpoint:
-                checkpoint.save(state)
-            if on_stage:
-                on_stage(stage.name, state.stages_done, len(self.schedule), state.photo_error)
-        if partial:
-            partial.discard()
-        return state
-
-    def _start(self) -> FitState:
+    def start(self) -> FitState:
         """The resting head at the world's origin, in white light."""
         columns = NUM_POSE + self.problem.head.num_expressions
         return FitState(
@@ -147,45 +146,45 @@ class VhapFit:
             photo_error=float("nan"), rows_error=float("inf"), converged=False,
         )  # fmt: skip
 
-    def _stage(self, stage: VhapStage, index: int, state: FitState, partial: StageCheckpoint | None) -> FitState:
-        tracked = torch.from_numpy(self.active)
-        objective = VhapObjective(self.problem, stage, self.gates[stage.name])
-        solver = StageSolver(objective, int(tracked.sum()), self.longer_side_px)
-        inner = partial.load(index) if partial else None
-        if inner is None:
-            inner = StageState(
-                stage_index=index, units_done=0, rows=state.rows[tracked], shared=state.shared, errors=()
-            )
-        else:
-            solver.restore(inner.optimiser)
-        inner = self._units(stage, solver, _moved(inner, self.device), partial)
-        inner = _moved(inner, torch.device("cpu"))
-        rows = torch.zeros_like(state.rows)
-        rows[tracked] = inner.rows
-        return replace(
-            state,
-            rows=interpolate_missing(rows, self.active),
-            shared=inner.shared,
-            stages_done=index + 1,
-            photo_error=_stage_error(stage, inner.errors),
-        )
+    def units(self, stage: VhapStage, index: int) -> tuple[Unit, ...]:
+        """The units of the stage with some index on this sequence."""
+        return units(stage, int(self.active.sum()), self.vhap.batch_size, (self.config.seed, index))
 
-    def _units(
-        self, stage: VhapStage, solver: StageSolver, state: StageState, partial: StageCheckpoint | None
-    ) -> StageState:
-        """The units that are left; a checkpoint after one of them now and then."""
-        seed = (self.config.seed, state.stage_index)
-        plan = units(stage, len(state.rows), self.vhap.batch_size, seed)
-        for number in range(state.units_done, len(plan)):
-            rows, shared, error = solver.run(state.rows, state.shared, plan[number], (*seed, number))
-            if not all(bool(torch.isfinite(value).all()) for value in (rows, shared.shape, shared.log_focal)):
-                raise NotConvergedError(
-                    f"{stage.name}: the fit diverged; the detections or the pictures are inconsistent"
-                )
-            state = replace(state, units_done=number + 1, rows=rows, shared=shared, errors=(*state.errors, error))
-            if partial and partial.is_due and number + 1 < len(plan):
-                partial.save(replace(state, optimiser=solver.state()))
-        return state
+    def run_unit(self, state: FitState) -> FitState:
+        """The next unit of the stage under way; after its last one the state is that of the finished stage.
+
+        Units of one fit are to be run in order: Adam's state stays with the fit, and its copy in the state is read only
+        when the fit goes on from a checkpoint.
+
+        Raises:
+            NotConvergedError: The parameters are no longer finite.
+        """
+        index, number = state.stages_done, state.units_done
+        stage, tracked = self.schedule[index], torch.from_numpy(self.active)
+        plan = self.units(stage, index)
+        solver, state = self._solver_of(stage, state), _moved(state, self.device)
+        seed = (self.config.seed, index, number)
+        own_rows, shared, error = solver.run(state.rows[tracked.to(self.device)], state.shared, plan[number], seed)
+        if not all(bool(torch.isfinite(value).all()) for value in (own_rows, shared.shape, shared.log_focal)):
+            raise NotConvergedError(f"{stage.name}: the fit diverged; the detections or the pictures are inconsistent")
+        rows = state.rows.clone()
+        rows[tracked.to(self.device)] = own_rows
+        errors = (*state.unit_errors, error)
+        if number + 1 < len(plan):
+            adam = {} if plan[number + 1].new_optimiser else solver.state()
+            return replace(state, rows=rows, shared=shared, units_done=number + 1, unit_errors=errors, adam=adam)
+        self._solver = None
+        return replace(
+            state, rows=interpolate_missing(rows.cpu(), self.active).to(self.device), shared=shared, adam={},
+            photo_error=_stage_error(stage, errors), stages_done=index + 1, units_done=0, unit_errors=(),
+        )  # fmt: skip
+
+    def _solver_of(self, stage: VhapStage, state: FitState) -> StageSolver:
+        if self._solver is None or state.units_done == 0:
+            objective = VhapObjective(self.problem, stage, self.gates[stage.name])
+            self._solver = StageSolver(objective, int(self.active.sum()), self.longer_side_px)
+            self._solver.restore(state.adam)
+        return self._solver
 
 
 def _stage_error(stage: VhapStage, errors: tuple[float, ...]) -> float:
@@ -193,7 +192,8 @@ def _stage_error(stage: VhapStage, errors: tuple[float, ...]) -> float:
     return float(np.mean(errors)) if stage.order is FrameOrder.SEQUENTIAL else errors[-1]
 
 
-def _moved(state: StageState, device: torch.device) -> StageState:
-    """A state's rows and shared values on another device; the optimiser's copy is dropped."""
-    shared = {name: getattr(state.shared, name).to(device) for name in SHARED_NAMES}
-    return replace(state, rows=state.rows.to(device), shared=SharedParameters(**shared), optimiser={})
+def _moved(state: FitState, device: torch.device) -> FitState:
+    """A state on another device."""
+    shared = {item.name: getattr(state.shared, item.name).to(device) for item in fields(state.shared)}
+    adam = {name: {key: value.to(device) for key, value in values.items()} for name, values in state.adam.items()}
+    return replace(state, rows=state.rows.to(device), shared=SharedParameters(**shared), adam=adam)

@@ -1,6 +1,7 @@
 """The vhap preset on five rendered frames: it finds what was rendered, and it can be interrupted anywhere."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from raytrack.fit import vhap_schedule
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.vhap_checkpoint import StageCheckpoint
+from raytrack.fit.tracker import track_sequence
 from raytrack.fit.vhap_config import VhapConfig
 from raytrack.fit.vhap_stages import run_vhap
 from raytrack.geometry.camera import monocular_camera
@@ -18,17 +19,17 @@ from raytrack.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_
 from raytrack.head.parameters import FrameParameters
 from tests.vhap_clip import NUM_FRAMES, SIZE_HW, TEXTURE_SIZE, UNSEEN, clip, head
 
-CONFIG = TrackConfig(preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.5)
 SHORT = VhapConfig(texture_size=TEXTURE_SIZE, batch_size=2, init_steps=45, sequential_steps=40, global_epochs=2)
+CONFIG = TrackConfig(preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.5, vhap=SHORT)
 SEEN = [frame for frame in range(NUM_FRAMES) if frame != UNSEEN]
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[FitState, list[tuple[str, int, int, float]]]:
+def fitted() -> tuple[FitState, list[tuple[str, float, int, float]]]:
     torch.set_num_threads(1)
-    stages = []
-    state = run_vhap(clip().observation, head(), CONFIG, SHORT, on_stage=lambda *stage: stages.append(stage))
-    return state, stages
+    progress = []
+    state = run_vhap(clip().observation, head(), CONFIG, on_progress=lambda *now: progress.append(now))
+    return state, progress
 
 
 def landmark_errors_px(state: FitState) -> np.ndarray:
@@ -62,7 +63,7 @@ def test_a_frame_without_a_face_takes_its_neighbours_pose(fitted):
 
 
 def test_colours_are_explained_better_from_stage_to_stage(fitted):
-    errors = {name: error for name, _, _, error in fitted[1]}
+    errors = {name: error for name, done, _, error in fitted[1] if done == round(done)}
     assert np.isnan(errors["lmk_init_all"])
     assert errors["rgb_init_all"] < errors["rgb_init_texture"] < 0.1
     assert errors["rgb_init_offset"] < errors["rgb_init_all"]
@@ -71,15 +72,15 @@ def test_colours_are_explained_better_from_stage_to_stage(fitted):
 
 
 def test_progress_counts_the_stages(fitted):
-    assert [done for _, done, _, _ in fitted[1]] == [1, 2, 3, 4, 5, 6, 7]
+    done = [done for _, done, _, _ in fitted[1]]
+    assert done == sorted(done)
+    assert {1.0, 2.0, 3.0, 4.0, 5.0, 5.5, 6.0, 6.5, 7.0} == set(done)
     assert {total for _, _, total, _ in fitted[1]} == {7}
 
 
 def test_landmarks_alone_move_neither_texture_nor_offsets():
-    config = TrackConfig(
-        preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.5, landmarks_only=True, texture_size=64
-    )
-    state = run_vhap(clip().observation, head(), config, SHORT)
+    config = dataclasses.replace(CONFIG, landmarks_only=True, texture_size=64)
+    state = run_vhap(clip().observation, head(), config)
     assert landmark_errors_px(state)[SEEN].max() < 0.8
     assert np.isnan(state.photo_error)
     assert float(state.shared.offset.abs().max()) == 0
@@ -101,50 +102,49 @@ TINY = VhapConfig(
 )
 
 
-def tiny_run(folder: Path, seed: int = 0) -> FitState:
-    config = dataclasses.replace(CONFIG, seed=seed)
-    return run_vhap(clip().observation, head(), config, TINY, checkpoint=Checkpoint(folder))
+def tiny_run(folder: Path, *, seed: int = 0, units: int | None = None) -> FitState:
+    """A few steps of every stage; the process ends after so many units, or never."""
+    count = itertools.count(1)
 
+    def die(*_progress):
+        if next(count) == units:
+            raise Killed
 
-def kill_after(patch: pytest.MonkeyPatch, num_saves: int) -> list[str]:
-    """Let the process end right after some file was written; returns the names of the files, as they are written."""
-    written = []
-
-    def counted(save):
-        def save_then_die(self, state):
-            save(self, state)
-            written.append(self.path.name)
-            if len(written) == num_saves:
-                raise Killed
-
-        return save_then_die
-
-    for kind in (Checkpoint, StageCheckpoint):
-        patch.setattr(kind, "save", counted(kind.save))
-    return written
+    config = dataclasses.replace(CONFIG, seed=seed, vhap=TINY)
+    # Progress is reported before the state is saved: a run that is killed there goes on from the unit before.
+    return run_vhap(clip().observation, head(), config, checkpoint=Checkpoint(folder), on_progress=die)
 
 
 def test_an_interrupted_fit_ends_with_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(vhap_schedule, "_UNIT_STEPS", 1)
-    with monkeypatch.context() as patch:
-        written = kill_after(patch, 1000)
-        undisturbed = tiny_run(tmp_path / "undisturbed")
+    undisturbed = tiny_run(tmp_path / "undisturbed")
     expected = (tmp_path / "undisturbed" / "state.npz").read_bytes()
-    assert written.count("state.npz") == 7
-    # Inside each stage on the first batch, the sequential pass, twice in the global one.
-    assert written.count("vhap_stage.npz") == 5 + 1 + 2
-    assert not (tmp_path / "undisturbed" / "vhap_stage.npz").exists()
-
-    # Between two stages, inside the offset stage, the sequential pass, the global one.
-    for num_saves in (6, 9, 11, 14):
-        folder = tmp_path / f"killed_{num_saves}"
-        with monkeypatch.context() as patch:
-            kill_after(patch, num_saves)
-            with pytest.raises(Killed):
-                tiny_run(folder)
+    # Two units in each stage on the first batch and in the sequential pass, three in the global one: from inside the
+    # first stage, the start of the second, inside the offset stage, the sequential pass, the second global epoch.
+    for units in (2, 3, 10, 12, 15):
+        folder = tmp_path / f"killed_{units}"
+        with pytest.raises(Killed):
+            tiny_run(folder, units=units)
+        kept = Checkpoint(folder).load()
+        assert kept is not None
+        assert (kept.stages_done, kept.units_done) == divmod(units - 1, 2) if units < 14 else (6, units - 13)
         resumed = tiny_run(folder)
         assert torch.equal(resumed.rows, undisturbed.rows)
         assert (folder / "state.npz").read_bytes() == expected
 
     other = tiny_run(tmp_path / "other", seed=1)
     assert not torch.equal(other.rows, undisturbed.rows)
+
+
+def test_the_tracker_runs_the_preset():
+    numbers = dataclasses.replace(TINY, init_steps=1, global_epochs=1)
+    stages = []
+    track = track_sequence(
+        clip().observation,
+        head(),
+        dataclasses.replace(CONFIG, vhap=numbers),
+        on_progress=lambda now: stages.append(now.stage),
+    )
+    assert stages[-1] == "rgb_global_tracking"
+    assert track.texture.shape == (32, 32, 3)
+    assert track.tracked.tolist() == [frame != UNSEEN for frame in range(NUM_FRAMES)]

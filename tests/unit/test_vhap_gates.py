@@ -23,8 +23,8 @@ NUMBERS = VhapConfig(texture_size=64, batch_size=2, image_size_px=64)
 
 @functools.cache
 def fit(**options) -> VhapFit:
-    config = TrackConfig(preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.4, **options)
-    return VhapFit(clip().observation, head(), config, NUMBERS)
+    config = TrackConfig(preset="vhap", renderer="numba", num_threads=1, vhap=NUMBERS, **options)
+    return VhapFit(clip().observation, head(), config)
 
 
 def objective(name: str, **options) -> VhapObjective:

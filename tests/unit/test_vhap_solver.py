@@ -1,4 +1,4 @@
-"""Row-wise optimiser state, and the images and checkpoints that the vhap preset keeps."""
+"""Row-wise optimiser state, and the pictures that the vhap preset keeps."""
 
 import functools
 
@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.shared import SharedParameters
-from raytrack.fit.vhap_checkpoint import StageCheckpoint, StageState
 from raytrack.fit.vhap_config import VhapConfig
 from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_objective import VhapObjective
@@ -23,8 +21,9 @@ NUM_TRACKED = 4
 
 @functools.cache
 def fit() -> VhapFit:
-    config = TrackConfig(preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.5)
-    return VhapFit(clip().observation, head(), config, VhapConfig(texture_size=64, batch_size=2, image_size_px=48))
+    numbers = VhapConfig(texture_size=64, batch_size=2, image_size_px=48)
+    config = TrackConfig(preset="vhap", renderer="numba", num_threads=1, focal_ratio=2.5, vhap=numbers)
+    return VhapFit(clip().observation, head(), config)
 
 
 def solver(name: str) -> StageSolver:
@@ -129,45 +128,3 @@ def test_images_are_read_again_when_there_is_no_room():
     assert reads == [3, 7, 5]
     images.batch(np.array([0]))
     assert reads == [3, 7, 5, 3]
-
-
-def stage_state() -> StageState:
-    shared = SharedParameters.start(head(), torch.randn(head().num_shapes), 100.0, 8)
-    optimiser = {"rows.mean": torch.randn(4, 3), "shape.steps": torch.tensor(7)}
-    return StageState(
-        stage_index=3,
-        units_done=2,
-        rows=torch.randn(4, 3),
-        shared=shared,
-        errors=(float("nan"), 0.25),
-        optimiser=optimiser,
-    )
-
-
-def test_a_stage_checkpoint_comes_back_exactly(tmp_path):
-    state, checkpoint = stage_state(), StageCheckpoint(tmp_path / "new", 0.0)
-    checkpoint.save(state)
-    loaded = checkpoint.load(3)
-    assert loaded is not None
-    assert loaded.units_done == 2
-    assert np.array_equal(loaded.errors, state.errors, equal_nan=True)
-    assert torch.equal(loaded.rows, state.rows)
-    assert torch.equal(loaded.shared.texture, state.shared.texture)
-    assert torch.equal(loaded.optimiser["rows.mean"], state.optimiser["rows.mean"])
-    assert int(loaded.optimiser["shape.steps"]) == 7
-
-
-def test_a_stage_checkpoint_is_of_one_stage(tmp_path):
-    checkpoint = StageCheckpoint(tmp_path, 0.0)
-    assert checkpoint.load(3) is None
-    checkpoint.save(stage_state())
-    assert checkpoint.load(4) is None
-    assert checkpoint.load(3) is not None
-
-
-def test_a_damaged_stage_checkpoint_is_dropped(tmp_path):
-    checkpoint = StageCheckpoint(tmp_path, 0.0)
-    checkpoint.save(stage_state())
-    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:500])
-    assert checkpoint.load(3) is None
-    assert not checkpoint.path.exists()
