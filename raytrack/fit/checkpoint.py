@@ -1,7 +1,7 @@
-"""The state between two stages of a fit, and the file that keeps it."""
+"""The state between two units of work of a fit, and the file that keeps it."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,12 @@ from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters
 
 _SHARED = ("shape", "offset", "texture", "light", "log_focal")
+_NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitState:
-    """Everything that the next stage needs; optimisers and random generators start anew with each stage."""
+    """Everything that the rest of a fit needs; random generators are seeded anew in each unit of work."""
 
     rows: Float[Tensor, "frames columns"]
     shared: SharedParameters
@@ -28,6 +29,12 @@ class FitState:
     rows_error: float
     """Mean colour error of the last Gauss–Newton pass; rounds end when it no longer falls."""
     converged: bool
+    units_done: int = 0
+    """Units of work finished in the stage that is under way."""
+    unit_errors: tuple[float, ...] = ()
+    """Their colour errors."""
+    adam: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Adam's state in the stage that is under way."""
 
 
 class Checkpoint:
@@ -38,14 +45,15 @@ class Checkpoint:
         self.path = folder / "state.npz"
 
     def save(self, state: FitState) -> None:
-        """Keep a state; float32 values come back exactly."""
+        """Keep a state; every number comes back exactly."""
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(state.shared, name).numpy() for name in _SHARED}
         arrays["rows"] = state.rows.numpy()
-        arrays["stages_done"] = np.array(state.stages_done)
-        arrays["photo_error"] = np.array(state.photo_error)
-        arrays["rows_error"] = np.array(state.rows_error)
-        arrays["converged"] = np.array(state.converged)
+        for name in _NUMBERS:
+            arrays[name] = np.array(getattr(state, name))
+        arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
+        for parameter, values in state.adam.items():
+            arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
         write_npz(self.path, arrays)
 
     def load(self) -> FitState | None:
@@ -53,17 +61,23 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            arrays = read_npz(self.path)
-            shared = SharedParameters(**{name: torch.from_numpy(arrays[name]) for name in _SHARED})
-            return FitState(
-                rows=torch.from_numpy(arrays["rows"]),
-                shared=shared,
-                stages_done=int(arrays["stages_done"]),
-                photo_error=float(arrays["photo_error"]),
-                rows_error=float(arrays["rows_error"]),
-                converged=bool(arrays["converged"]),
-            )
+            return _state(read_npz(self.path))
         except (InputError, KeyError, ValueError):
             with contextlib.suppress(OSError):
                 self.path.unlink()
             return None
+
+
+def _state(arrays: dict[str, np.ndarray]) -> FitState:
+    adam: dict[str, dict[str, Tensor]] = {}
+    for key, value in arrays.items():
+        if key.startswith("adam/"):
+            _, parameter, name = key.split("/")
+            adam.setdefault(parameter, {})[name] = torch.from_numpy(value)
+    return FitState(
+        rows=torch.from_numpy(arrays["rows"]),
+        shared=SharedParameters(**{name: torch.from_numpy(arrays[name]) for name in _SHARED}),
+        unit_errors=tuple(float(error) for error in arrays["unit_errors"]),
+        adam=adam,
+        **{name: arrays[name].item() for name in _NUMBERS},
+    )

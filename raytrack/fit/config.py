@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from raytrack.fit.vhap_config import VhapConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -73,5 +75,7 @@ class TrackConfig:
     """Decides every random choice."""
     num_threads: int = 2
     """Frames that are fitted side by side on a CPU. Results do not depend on it."""
-    renderer: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto"
+    renderer: Literal["auto", "numba", "torch"] = "auto"
     weights: Weights = field(default_factory=Weights)
+    vhap: VhapConfig = field(default_factory=VhapConfig)
+    """Numbers of the `vhap` preset, which reads neither the sizes nor the weights above."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from raytrack.fit.observation import SequenceObservation
@@ -43,15 +43,23 @@ class TrackingFrames:
     """At tracking size."""
 
     @classmethod
-    def load(cls, observation: SequenceObservation, longer_side_px: int) -> "TrackingFrames":
-        """Read every frame once and keep it at no more than `longer_side_px`."""
+    def load(
+        cls, observation: SequenceObservation, longer_side_px: int, numbers: Int[np.ndarray, " chosen"] | None = None
+    ) -> "TrackingFrames":
+        """Read frames once and keep them at no more than `longer_side_px`.
+
+        Args:
+            observation: Where the pictures come from.
+            longer_side_px: Larger pictures are averaged down to it.
+            numbers: Frames to read, all by default; the result numbers them from 0.
+        """
         height, width = observation.size_hw
         scale = min(1.0, longer_side_px / max(height, width))
         size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-        frames = range(observation.num_frames)
+        frames = range(observation.num_frames) if numbers is None else numbers.tolist()
         images = np.stack([resized(observation.load_image(k), size_hw) for k in frames])
         factor = np.array([size_hw[1] / width, size_hw[0] / height], np.float32)
-        landmarks = observation.landmarks_px.astype(np.float32) * factor
+        landmarks = observation.landmarks_px[list(frames)].astype(np.float32) * factor
         matte = distance = None
         if observation.load_alpha is not None:
             mattes = [clean_matte(resized(observation.load_alpha(k), size_hw)) for k in frames]

@@ -1,8 +1,8 @@
 """Pose, joints and expression of each frame by Gauss–Newton on colours, outline and landmarks.
 
-Every frame is its own small least-squares problem (iteratively reweighted for L1 costs) while the shared parameters stand
-still. A pixel's colour changes with the parameters as −(image gradient) · (motion of the surface point under it); the
-outline as the signed distance of silhouette points to the matte's edge. A blur schedule, coarse to fine, widens the basin.
+Every frame is its own small least-squares problem (iteratively reweighted for L1 costs) while the shared parameters
+stand still. A pixel's colour changes as −(image gradient) · (motion of the surface point under it); the outline as the signed distance of silhouette points to the edge of the matte. A blur schedule, coarse to fine, widens
+the basin.
 
 Frames are solved in two passes, even ones first, so that each pass only reads neighbours that nobody writes: the result
 does not depend on how many threads work.
@@ -70,11 +70,21 @@ class RowProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class RowResult:
-    """Rows after a pass, and each frame's mean colour error before its first and its last iteration."""
+    """Rows after a call, and each solved frame's mean colour error before its first and its last iteration."""
 
     rows: Float[Tensor, "frames columns"]
-    first_error: Float[np.ndarray, " frames"]
-    last_error: Float[np.ndarray, " frames"]
+    first_error: Float[np.ndarray, " solved"]
+    last_error: Float[np.ndarray, " solved"]
+
+
+def solving_order(active: Bool[np.ndarray, " frames"], block_size: int) -> list[list[int]]:
+    """Blocks of frames to solve one after the other: even frames first, then odd ones."""
+    numbers = np.flatnonzero(active)
+    blocks = []
+    for parity in (0, 1):
+        chosen = numbers[numbers % 2 == parity].tolist()
+        blocks.extend(chosen[start : start + block_size] for start in range(0, len(chosen), block_size))
+    return blocks
 
 
 class RowSolver:
@@ -94,38 +104,38 @@ class RowSolver:
         self,
         rows: Float[Tensor, "frames columns"],
         shared: SharedParameters,
-        active: Bool[np.ndarray, " frames"],
+        numbers: Sequence[int],
         blur_schedule_px: Sequence[float],
         *,
         smooth: bool = True,
         round_index: int = 0,
     ) -> RowResult:
-        """One pass over the active frames.
+        """Solve some frames, none next to another.
 
         Args:
-            rows: Packed parameters of every frame; rows of inactive frames come back unchanged.
+            rows: Packed parameters of every frame; those of the other frames come back unchanged.
             shared: Held fixed.
-            active: Frames to solve.
+            numbers: Frames to solve: a stretch of `solving_order`.
             blur_schedule_px: Gaussian σ of each iteration, in tracking pixels.
             smooth: Pull towards the neighbouring frames.
             round_index: Part of the seed of the pixel samples.
+
+        Raises:
+            ValueError: Two of the frames are neighbours, so the result would depend on which is solved first.
         """
+        if any(number + 1 in set(numbers) for number in numbers):
+            raise ValueError("frames solved together must not be neighbours")
         setting = _Setting.create(self.problem, shared)
         result = rows.clone()
-        first, last = np.zeros(len(rows)), np.zeros(len(rows))
-        numbers = np.flatnonzero(active)
+        first, last = np.zeros(len(numbers)), np.zeros(len(numbers))
+
+        def one(frame: int) -> tuple[Tensor, list[float]]:
+            neighbours = [k for k in (frame - 1, frame + 1) if smooth and 0 <= k < len(rows)]
+            return self._solve_frame(setting, rows, frame, neighbours, blur_schedule_px, round_index)
+
         with ThreadPoolExecutor(self.problem.num_threads, initializer=_single_thread) as pool:
-            for parity in (0, 1):
-                chosen = [int(frame) for frame in numbers if frame % 2 == parity]
-                before = result.clone()
-
-                def one(frame: int, before: Tensor = before) -> tuple[int, Tensor, list[float]]:
-                    neighbours = [k for k in (frame - 1, frame + 1) if smooth and 0 <= k < len(before)]
-                    row, errors = self._solve_frame(setting, before, frame, neighbours, blur_schedule_px, round_index)
-                    return frame, row, errors
-
-                for frame, row, errors in pool.map(one, chosen):
-                    result[frame], first[frame], last[frame] = row, errors[0], errors[-1]
+            for index, (row, errors) in enumerate(pool.map(one, numbers)):
+                result[numbers[index]], first[index], last[index] = row, errors[0], errors[-1]
         return RowResult(rows=result, first_error=first, last_error=last)
 
     def _renderer(self) -> Renderer:
@@ -159,11 +169,12 @@ class RowSolver:
         residual, gradient = _image_gradients(drawing.image, target[0].numpy(), blur_px)
         pixels = self._sample(drawing.fragments, generator)
         groups = [
-            self._photometric(setting, drawing, frame, pixels, residual, gradient),
+            self._photometric(drawing, frame, pixels, residual, gradient),
             self._landmarks(frame, surface, setting),
         ]
-        if self.problem.frames.signed_distance is not None and self.problem.weights.matte > 0:
-            groups.append(self._outline(setting, drawing, frame))
+        distances = self.problem.frames.signed_distance
+        if distances is not None and self.problem.weights.matte > 0:
+            groups.append(self._outline(drawing, frame, distances[frame].astype(np.float32)))
         corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
         jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_px)
         first = len(pixels)
@@ -198,7 +209,7 @@ class RowSolver:
             candidates = np.sort(generator.choice(candidates, self.problem.num_samples, replace=False))
         return candidates
 
-    def _photometric(self, setting, drawing, frame, pixels, residual, gradient) -> tuple[np.ndarray, ...]:
+    def _photometric(self, drawing, frame, pixels, residual, gradient) -> tuple[np.ndarray, ...]:
         face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
         two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
         barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
@@ -240,7 +251,7 @@ class RowSolver:
         metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
         return jacobian[upper] - jacobian[lower], metric, weight * error
 
-    def _outline(self, setting: "_Setting", drawing: "_Drawing", frame: int) -> tuple[np.ndarray, ...]:
+    def _outline(self, drawing: "_Drawing", frame: int, field: np.ndarray) -> tuple[np.ndarray, ...]:
         """Silhouette points against background, pulled along the matte's distance field."""
         edges = drawing.renderer.silhouette_edges(drawing.clip, drawing.fragments)
         face = drawing.fragments.face_index[0].numpy()
@@ -255,7 +266,6 @@ class RowSolver:
         height, width = self.problem.frames.size_hw
         column = np.clip(point[:, 0].round().astype(int), 1, width - 2)
         row = np.clip(point[:, 1].round().astype(int), 1, height - 2)
-        field = self.problem.frames.signed_distance[frame].astype(np.float32)
         distance = field[row, column]
         slope = (
             np.stack(
@@ -310,9 +320,12 @@ def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, 
     """Curvature per column of the pull towards one of two neighbouring frames."""
     result = torch.zeros(NUM_POSE + num_expressions)
     per_block = {
-        "rotation": weights.smooth_rotation, "translation": weights.smooth_translation, "neck_pose": weights.smooth_neck,
-        "jaw_pose": weights.smooth_jaw, "expression": weights.smooth_expression,
-    }  # fmt: skip
+        "rotation": weights.smooth_rotation,
+        "translation": weights.smooth_translation,
+        "neck_pose": weights.smooth_neck,
+        "jaw_pose": weights.smooth_jaw,
+        "expression": weights.smooth_expression,
+    }
     for name, columns in block_slices(num_expressions).items():
         if name in per_block:
             result[columns] = per_block[name] / (columns.stop - columns.start)

@@ -9,7 +9,7 @@ from torch import Tensor
 def interpolate_missing(
     rows: Float[Tensor, "frames columns"], known: Bool[np.ndarray, " frames"]
 ) -> Float[Tensor, "frames columns"]:
-    """Replace unknown rows: between their known neighbours linearly, before the first and after the last by the nearest.
+    """Replace unknown rows: linearly between known neighbours, by the nearest one before the first and after the last.
 
     Axis-angle vectors are interpolated as vectors, which is close enough for the turns of a head between two frames.
 

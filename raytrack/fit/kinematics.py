@@ -1,7 +1,7 @@
 """The joint chain and its derivatives, for the second-order solvers.
 
-Root → neck → jaw, left eye, right eye (parents −1, 0, 1, 1, 1). A joint's transform maps rest-pose points to posed points
-about joint positions `joints`, before the head's translation is added.
+Root → neck → jaw, left eye, right eye (parents −1, 0, 1, 1, 1). A joint's transform maps rest-pose points to
+posed points about joint positions `joints`, before the head's translation is added.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Chain:
 
 
 def left_jacobian(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Left Jacobian of SO(3): column k is the spatial rotation rate per unit of component k (Barfoot 2017, eq. 7.77)."""
+    """Left Jacobian of SO(3): column k is the rotation rate in space per unit of component k (Barfoot 2017, 7.77)."""
     squared = vector.square().sum(dim=-1)[..., None, None]
     small = squared < 1e-6
     safe = torch.where(small, torch.ones_like(squared), squared)

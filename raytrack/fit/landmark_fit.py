@@ -1,11 +1,12 @@
 """Head pose, identity, expression and focal length from landmarks, by Levenberg–Marquardt.
 
-The cost is a robust sum of landmark distances (plain L2 norm per point, not squared: a saturating loss drifts) relative to
-the size of the face in the image, plus priors. It is minimised by iteratively reweighted least squares. Shared unknowns
-(identity, focal length) and per-frame unknowns are solved together; the frames' blocks are eliminated first (Schur).
+The cost is a robust sum of landmark distances (plain L2 norm per point, not squared: a saturating loss drifts), in
+proportion to the size of the face in the image, plus priors. It is minimised by iteratively reweighted least squares. What frames
+share (identity, focal length) and their own unknowns are solved together; the blocks of the frames are eliminated first
+(Schur complement).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -153,9 +154,9 @@ class LandmarkFitter:
         surfaces, chain, residual = self._residuals(rows, shape, focal_px, targets)
         cost = self._cost(residual, rows, shape, focal_px, first_focal_px, targets)
         converged = False
-        iteration = 0
-        system = None
-        for iteration in range(1, max_iterations + 1):
+        system, iteration = None, 0
+        while iteration < max_iterations and not converged:
+            iteration += 1
             if system is None:
                 system = self._system(surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared)
             step_rows, step_shared = system.solve(damping)
@@ -168,14 +169,11 @@ class LandmarkFitter:
                 damping *= 10
                 if damping > _MOST_DAMPING:
                     converged = True
-                    break
                 continue
             converged = cost - new_cost < tolerance * cost
             rows, shape, focal_px, cost = new_rows, new_shape, new_focal, new_cost
             surfaces, chain, residual = trial
             damping, system = max(damping / 4, _LEAST_DAMPING), None
-            if converged:
-                break
         return LandmarkSolution(
             rows=rows, shape=shape, focal_px=focal_px, cost=cost, iterations=iteration, converged=converged
         )
@@ -234,7 +232,7 @@ class LandmarkFitter:
         vertex = (rate * (focal_px / cam[:, 2, None, None])) @ moved
         corners = torch.from_numpy(self._corners)
         weights = torch.from_numpy(self._barycentric)
-        points = sum(vertex[corners[:, k]] * weights[:, k, None, None] for k in range(3))
+        points = (vertex[corners] * weights[..., None, None]).sum(dim=1)
         focal = torch.from_numpy((projected - centre).astype(np.float32))[..., None]
         return torch.cat([points, focal], dim=-1)
 
@@ -272,6 +270,3 @@ def _pseudo_norm(distance: np.ndarray) -> np.ndarray:
     """Distance, quadratic below `SMALLEST_DISTANCE`: the cost whose reweighting is 1 / max(distance, smallest)."""
     quadratic = 0.5 * (distance**2 / SMALLEST_DISTANCE + SMALLEST_DISTANCE)
     return np.where(distance < SMALLEST_DISTANCE, quadratic, distance)
-
-
-__all__ = ["BlockSystem", "LandmarkFitter", "LandmarkSolution", "LandmarkTargets", "initial_rows", "replace"]

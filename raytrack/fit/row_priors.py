@@ -1,4 +1,4 @@
-"""What a frame's parameters should look like before any picture is seen: quadratic, so that Gauss–Newton sees it whole."""
+"""What a frame's parameters should look like before any picture is seen: quadratic terms for Gauss–Newton."""
 
 from dataclasses import dataclass
 

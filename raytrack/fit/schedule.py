@@ -15,6 +15,8 @@ class RowStage:
     blur_schedule_px: tuple[float, ...]
     """σ of each iteration in pixels of a 256-pixel image; scaled with the tracking size."""
     round_index: int
+    always: bool = False
+    """Run even when the rounds have converged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class SharedStage:
     offset_laplacian: float = 1e6
     colours_only: bool = False
     texture_rate: float = 1e-2
-    round_index: int = 0
+    always: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class TextureStage:
     """Adam on texture and light alone, at the pictures' own size."""
 
     name: str
-    num_epochs: float = 0.4
+    num_epochs: float = 1.5
     batch_size: int = 4
     texture_variation: float = 3.0
     texture_rate: float = 2e-2
@@ -65,15 +67,15 @@ def default_schedule(config: TrackConfig, num_frames: int) -> tuple[Stage, ...]:
     longer = max(1.0, 64 / num_frames)
     stages: list[Stage] = [
         SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=240 / num_frames, batch_size=4,
-                    texture_rate=3e-2, decay=1.0, colours_only=True),
-        SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1e6),
+                    texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
+        SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1e6, always=True),
     ]  # fmt: skip
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
-                        offset_laplacian=laplacian, round_index=index)
+                        offset_laplacian=laplacian)
         )  # fmt: skip
-    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds))
+    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return tuple(stages)

@@ -1,7 +1,4 @@
-"""Adam on what frames share (identity, offsets, texture, light, focal length), over batches of frames.
-
-The same step also moves the rows of the batch when it is told to: that is all the `vhap` preset needs.
-"""
+"""Adam on what frames share (identity, offsets, texture, light, focal length), a batch of frames at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +11,7 @@ from torch import Tensor
 
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.shared import Adam, RowAdam, SharedParameters
+from raytrack.fit.shared import Adam, SharedParameters
 from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.model import HeadModel
@@ -41,7 +37,7 @@ class OffsetRegions:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionPerturbation:
-    """Region perturbation: across an antialiased edge, compare how two regions look as a whole (`raytrack.render.perturbation`)."""
+    """Across an antialiased edge, compare how two regions look as a whole (`raytrack.render.perturbation`)."""
 
     region_of_face: Int[Tensor, " faces"]
     num_regions: int
@@ -70,7 +66,6 @@ class SharedProblem:
     head: HeadModel
     frames: TrackingFrames
     weights: Weights
-    prior: RowPrior
     landmark_weights: Float[np.ndarray, "frames landmarks"]
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
@@ -97,65 +92,6 @@ class SharedOptimiser:
         embedding = problem.head.landmarks["facemesh"]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]
-        self._row_adam: RowAdam | None = None
-
-    def epochs(
-        self,
-        rows: Float[Tensor, "frames columns"],
-        shared: SharedParameters,
-        active: Bool[np.ndarray, " frames"],
-        optimise: Sequence[str],
-        *,
-        num_epochs: float,
-        batch_size: int,
-        generator: np.random.Generator,
-        first_scale: float = 1.0,
-        decay: float = 0.8,
-        weights: Weights | None = None,
-        colours_only: bool = False,
-    ) -> tuple[SharedParameters, float]:
-        """Shuffled passes over the active frames.
-
-        Args:
-            rows: Held fixed.
-            shared: Starting values.
-            active: Frames to draw batches from.
-            optimise: Names of the fields of `SharedParameters` that move.
-            num_epochs: May be a fraction.
-            batch_size: Frames per step.
-            generator: Order of the frames.
-            first_scale: Factor on the learning rates in the first epoch.
-            decay: Factor per epoch.
-            weights: In place of the problem's.
-            colours_only: Leave landmarks, matte and antialiasing out: for textures.
-
-        Returns:
-            The new values and the mean photometric error of the last epoch.
-        """
-        numbers = np.flatnonzero(active)
-        steps_left = max(1, round(num_epochs * len(numbers) / batch_size))
-        scale, errors = first_scale, []
-        while steps_left > 0:
-            errors = []
-            order = generator.permutation(numbers)
-            for start in range(0, len(order), batch_size):
-                batch = np.sort(order[start : start + batch_size])
-                shared, error = self.step(
-                    rows,
-                    shared,
-                    batch,
-                    optimise,
-                    scale=scale,
-                    weights=weights,
-                    colours_only=colours_only,
-                    generator=generator,
-                )
-                errors.append(error)
-                steps_left -= 1
-                if steps_left == 0:
-                    break
-            scale *= decay
-        return shared, float(torch.stack(errors).mean())
 
     def step(
         self,
@@ -169,7 +105,21 @@ class SharedOptimiser:
         weights: Weights | None = None,
         colours_only: bool = False,
     ) -> tuple[SharedParameters, Tensor]:
-        """One Adam step on a batch of frames; returns new values and the photometric error."""
+        """One Adam step on a batch of frames, rows held.
+
+        Args:
+            rows: Packed parameters of every frame of the problem.
+            shared: Values before the step.
+            batch: Frame numbers.
+            optimise: Names of the fields of `SharedParameters` that move.
+            scale: Factor on the learning rates.
+            generator: Of the region perturbation.
+            weights: In place of the problem's.
+            colours_only: Leave landmarks, matte and antialiasing out: for textures.
+
+        Returns:
+            Values after the step, and the photometric error before it.
+        """
         weights = weights or self.problem.weights
         values = {name: getattr(shared, name) for name in ("shape", "offset", "texture", "light", "log_focal")}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
@@ -192,9 +142,15 @@ class SharedOptimiser:
             )
         return shared.with_values(**moved), photo.detach()
 
-    def forget(self) -> None:
-        """Start the Adam state anew."""
-        self._adams.clear()
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Adam's state per parameter, to continue exactly."""
+        return {name: adam.state() for name, adam in self._adams.items()}
+
+    def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Continue where another optimiser of the same settings was."""
+        for name, values in state.items():
+            self._adams[name] = Adam(self._rates[name])
+            self._adams[name].restore(values)
 
     def _loss(self, rows, values, batch, optimise, weights, colours_only, generator) -> tuple[Tensor, Tensor]:
         problem = self.problem
@@ -226,10 +182,8 @@ class SharedOptimiser:
     def _trust(self, batch: np.ndarray, fragments: Fragments) -> Float[Tensor, "batch height width"]:
         """Weight of each pixel's colour."""
         per_frame = [self.problem.frames.pixel_weights(int(frame)) for frame in batch]
-        if per_frame[0] is None:
-            trust = torch.ones(fragments.face_index.shape)
-        else:
-            trust = torch.from_numpy(np.stack(per_frame))
+        known = [weights for weights in per_frame if weights is not None]
+        trust = torch.from_numpy(np.stack(known)) if known else torch.ones(fragments.face_index.shape)
         face = fragments.face_index.clamp_min(0).long()
         closed = torch.from_numpy(~self.problem.frames.mouth_open[batch])[:, None, None]
         hidden = closed & self.problem.inside_mouth[face]
@@ -251,7 +205,7 @@ class SharedOptimiser:
         alpha = torch.from_numpy(problem.frames.matte[batch].astype(np.float32))
         above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
         excess = coverage - alpha
-        # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into the background.
+        # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
         return photo, torch.where(above, excess.abs(), excess.clamp_min(0)).sum() / covered
 
     def _landmark_term(self, camera, vertices: Tensor, batch: np.ndarray, weight: float) -> Tensor:

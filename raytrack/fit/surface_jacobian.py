@@ -134,8 +134,8 @@ def surface_jacobian(
     Args:
         surface: The posed head.
         corners: Vertex indices.
-        corner_weights: Barycentric weights; a weight of 0 skips its corner. The point is taken as the weighted sum of the
-            projected corners, which for the small faces of a head equals its projection to first order.
+        corner_weights: Barycentric weights; a weight of 0 skips its corner. The point is taken as the weighted sum of
+            the projected corners, which for the small faces of a head equals its projection to first order.
         cam_from_world: OpenCV axes.
         focal_px: Focal length of the image the pixels belong to.
 
@@ -144,9 +144,20 @@ def surface_jacobian(
     """
     out = np.empty((len(corners), 2, NUM_POSE + surface.expression_basis.shape[2]), np.float32)
     _jacobian_kernel(
-        np.ascontiguousarray(corners, np.int64), np.ascontiguousarray(corner_weights, np.float32), surface.rest, surface.world,
-        surface.weights, surface.expression_basis, surface.transforms, surface.axes, surface.centres, surface.translation,
-        surface.corrective_columns, surface.correctives, np.ascontiguousarray(cam_from_world, np.float32),
-        np.float32(focal_px), out,
-    )  # fmt: skip
+        np.ascontiguousarray(corners, np.int64),
+        np.ascontiguousarray(corner_weights, np.float32),
+        surface.rest,
+        surface.world,
+        surface.weights,
+        surface.expression_basis,
+        surface.transforms,
+        surface.axes,
+        surface.centres,
+        surface.translation,
+        surface.corrective_columns,
+        surface.correctives,
+        np.ascontiguousarray(cam_from_world, np.float32),
+        np.float32(focal_px),
+        out,
+    )
     return out

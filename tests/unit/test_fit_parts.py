@@ -136,7 +136,7 @@ def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
     shared = SharedParameters.start(head, torch.randn(head.num_shapes), 777.7, 32)
     state = FitState(
         rows=torch.randn(3, 18 + head.num_expressions), shared=shared, stages_done=4, photo_error=0.03, rows_error=float("inf"),
-        converged=True,
+        converged=True, units_done=2, unit_errors=(0.1, 0.2), adam={"texture": {"mean": torch.randn(3), "steps": torch.tensor(7)}},
     )  # fmt: skip
     Checkpoint(tmp_path / "work").save(state)
     loaded = Checkpoint(tmp_path / "work").load()

@@ -1,0 +1,213 @@
+"""How each kind of stage is carried out, in units small enough to be checkpointed in between.
+
+A unit depends on the state before it and on the seed alone, so a fit that was interrupted ends like one that was not.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.checkpoint import FitState
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.gauss_newton import RowProblem, RowSolver, solving_order
+from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.row_priors import RowPrior
+from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage
+from raytrack.fit.shared import resampled_texture
+from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
+from raytrack.fit.surface import SurfaceModel
+from raytrack.head.model import HeadModel
+from raytrack.render.protocol import Renderer, Topology
+from raytrack.render.registry import make_renderer
+
+_CONVERGED = 0.003
+"""Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
+_FRAMES_PER_UNIT = 64
+_TEXTURE_STEPS_PER_UNIT = 40
+_LAST_ERRORS = 10
+_REFERENCE_SIZE_PX = 256
+"""Image size that the blur schedules are written for."""
+
+
+class StageRunner:
+    """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
+
+    def __init__(self, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
+        self.observation = observation
+        self.head = head
+        self.config = config
+        self.alignment = Alignment.create(head, config)
+        self.prior = RowPrior.create(head, config.weights)
+        self.active = observation.detected
+        self.landmark_weights = trusted_landmarks(head, self.active, occluded_vertices(head, config))
+        self.surface = SurfaceModel.create(head)
+        self._frames: TrackingFrames | None = None
+        self._row_solver: RowSolver | None = None
+
+    @property
+    def frames(self) -> TrackingFrames:
+        """The pictures at tracking size, read on first use."""
+        if self._frames is None:
+            self._frames = TrackingFrames.load(self.observation, self.config.tracking_size_px)
+        return self._frames
+
+    def num_units(self, stage: Stage) -> int:
+        """How many units a stage has on this sequence."""
+        if isinstance(stage, RowStage):
+            return len(solving_order(self.active, _FRAMES_PER_UNIT))
+        if isinstance(stage, SharedStage):
+            steps_per_epoch = len(self._batches(stage, np.flatnonzero(self.active)))
+            return -(-self._num_steps(stage) // steps_per_epoch)
+        return -(-self._num_steps(stage) // _TEXTURE_STEPS_PER_UNIT)
+
+    def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
+        """The next unit of a stage; after the last one the state is that of the finished stage.
+
+        Args:
+            stage: The stage under way.
+            state: `units_done` tells which unit is next.
+            index: Number of the stage in its schedule; part of the seed.
+        """
+        unit, count = state.units_done, self.num_units(stage)
+        if isinstance(stage, RowStage):
+            state = self._rows(stage, state, unit)
+        elif isinstance(stage, SharedStage):
+            state = self._shared(stage, state, unit, index)
+        else:
+            state = self._texture(stage, state, unit, index)
+        if unit + 1 < count:
+            return replace(state, units_done=unit + 1)
+        return self._finished(stage, state)
+
+    def _finished(self, stage: Stage, state: FitState) -> FitState:
+        error = float(np.mean(state.unit_errors))
+        if isinstance(stage, RowStage):
+            stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
+            rows = interpolate_missing(state.rows, self.active)
+            state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
+        else:
+            error = state.unit_errors[-1]
+        return replace(
+            state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
+        )
+
+    def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
+        block = solving_order(self.active, _FRAMES_PER_UNIT)[unit]
+        scale = max(self.frames.size_hw) / _REFERENCE_SIZE_PX
+        result = self._solver().solve(
+            state.rows,
+            state.shared,
+            block,
+            [scale * blur for blur in stage.blur_schedule_px],
+            round_index=stage.round_index,
+        )
+        return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
+
+    def _solver(self) -> RowSolver:
+        if self._row_solver is None:
+            problem = RowProblem(
+                head=self.head,
+                surface=self.surface,
+                frames=self.frames,
+                weights=self.config.weights,
+                prior=self.prior,
+                landmark_weights=self.landmark_weights,
+                ignored_faces=self.alignment.unaligned_faces.numpy(),
+                ignored_outline=self.alignment.held_outline.numpy(),
+                make_renderer=lambda: self.make_renderer(1),
+                num_threads=self.config.num_threads,
+                seed=self.config.seed,
+            )
+            self._row_solver = RowSolver(problem)
+        return self._row_solver
+
+    def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
+        generator = self._generator(index, unit)
+        rates = {**LEARNING_RATES, "texture": stage.texture_rate}
+        optimiser = self._optimiser(self.frames, rates, state)
+        weights = replace(self.config.weights, offset_laplacian=stage.offset_laplacian)
+        batches = self._batches(stage, generator.permutation(np.flatnonzero(self.active)))
+        left = self._num_steps(stage) - unit * len(batches)
+        shared, errors = state.shared, []
+        for batch in batches[:left]:
+            shared, error = optimiser.step(
+                state.rows,
+                shared,
+                batch,
+                stage.optimise,
+                scale=stage.first_scale * stage.decay**unit,
+                generator=generator,
+                weights=weights,
+                colours_only=stage.colours_only,
+            )
+            errors.append(error)
+        mean = float(torch.stack(errors).mean())
+        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
+
+    def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
+        generator, total = self._generator(index, unit), self._num_steps(stage)
+        texture = resampled_texture(state.shared.texture, self.config.final_texture_size)
+        shared = state.shared.with_values(texture=texture)
+        numbers = np.flatnonzero(self.active)
+        weights = replace(self.config.weights, texture_variation=stage.texture_variation)
+        optimiser: SharedOptimiser | None = None
+        errors: list[torch.Tensor] = []
+        for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
+            batch = np.sort(generator.choice(numbers, min(stage.batch_size, len(numbers)), replace=False))
+            # Pictures at this size may not all fit into memory: only the batch is read.
+            frames = TrackingFrames.load(self.observation, self.config.texture_image_size_px, batch)
+            if optimiser is None:
+                optimiser = self._optimiser(frames, {**LEARNING_RATES, "texture": stage.texture_rate}, state)
+            optimiser.problem = replace(optimiser.problem, frames=frames)
+            shared, error = optimiser.step(
+                state.rows[torch.from_numpy(batch)],
+                shared,
+                np.arange(len(batch)),
+                ("texture", "light"),
+                scale=1 - step / total + 0.03,
+                generator=generator,
+                weights=weights,
+                colours_only=True,
+            )
+            errors.append(error)
+        mean = float(torch.stack(errors[-_LAST_ERRORS:]).mean())
+        adam = optimiser.state() if optimiser else state.adam
+        return replace(state, shared=shared, adam=adam, unit_errors=(*state.unit_errors, mean))
+
+    def _optimiser(self, frames: TrackingFrames, rates: dict[str, float], state: FitState) -> SharedOptimiser:
+        problem = SharedProblem(
+            head=self.head,
+            frames=frames,
+            weights=self.config.weights,
+            landmark_weights=self.landmark_weights,
+            offsets=self.alignment.offsets,
+            held_outline=self.alignment.held_outline,
+            occluded=self.alignment.occluded,
+            unaligned_faces=self.alignment.unaligned_faces,
+            inside_mouth=self.alignment.inside_mouth,
+            perturbation=RegionPerturbation.create(self.head) if frames.matte is None else None,
+            renderer=self.make_renderer(self.config.num_threads),
+        )
+        optimiser = SharedOptimiser(problem, rates)
+        optimiser.restore(state.adam)
+        return optimiser
+
+    def _num_steps(self, stage: SharedStage | TextureStage) -> int:
+        return max(1, round(stage.num_epochs * int(self.active.sum()) / stage.batch_size))
+
+    def _batches(self, stage: SharedStage, order: np.ndarray) -> list[np.ndarray]:
+        return [np.sort(order[start : start + stage.batch_size]) for start in range(0, len(order), stage.batch_size)]
+
+    def make_renderer(self, num_threads: int) -> Renderer:
+        """A renderer of the head. `auto` means numba: the fit's own work is on the CPU."""
+        shape = self.head.topology()
+        topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
+        name = "numba" if self.config.renderer == "auto" else self.config.renderer
+        return make_renderer(name, topology, **({"num_threads": num_threads} if name == "numba" else {}))
+
+    def _generator(self, index: int, unit: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, index, unit])
