@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 from av.packet import Packet
@@ -16,6 +17,9 @@ from raytrack.media.images import Picture
 from raytrack.media.probe import VideoInfo
 
 logger = logging.getLogger(__name__)
+
+_MATRICES = frozenset({1, 4, 5, 6, 7, 9, 10})
+"""FFmpeg's numbers of the kinds of luma and chroma that it can undo: BT.709, FCC, BT.601 (two), 240M, BT.2020."""
 
 
 def decode_pictures(info: VideoInfo, start: int, stop: int, *, threads: int = 1) -> Iterator[Picture]:
@@ -45,7 +49,11 @@ def decode_pictures(info: VideoInfo, start: int, stop: int, *, threads: int = 1)
 
 def _to_picture(frame: VideoFrame, info: VideoInfo) -> Picture:
     height, width = info.recorded_hw
-    samples = frame.to_ndarray(format="rgba" if info.has_alpha else "rgb24", width=width, height=height)
+    # RGB has no matrix to convert to, but some versions of PyAV take that of the file into account only if told one.
+    matrices: dict[str, Any] = (
+        {"src_colorspace": frame.colorspace, "dst_colorspace": 5} if frame.colorspace in _MATRICES else {}
+    )
+    samples = frame.to_ndarray(format="rgba" if info.has_alpha else "rgb24", width=width, height=height, **matrices)
     shown = info.orientation.apply(samples)
     if not info.has_alpha:
         return Picture(rgb=shown, alpha=None)

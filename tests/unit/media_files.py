@@ -1,5 +1,6 @@
 """Small footage files with known content, made on the spot."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,6 @@ def encode(
     options: dict[str, str] | None = None,
     source_format: str = "rgb24",
     audio_first: bool = False,
-    rotation: int = 0,
     container_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video; frame i is shown at `times_ms[i]`, by default every 40 ms."""
@@ -46,8 +46,6 @@ def encode(
         video.codec_context.time_base = Fraction(1, 1000)
         video.codec_context.thread_count = 1
         video.options = options or {}
-        if rotation:
-            video.set_display_rotation(rotation)
         if audio is not None:
             _encode_silence(container, audio)
         for index, image in enumerate(frames):
@@ -56,6 +54,16 @@ def encode(
             frame.time_base = Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode())
+    return path
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write a display matrix into the track header of an MP4: a point (p, q) is shown at (a p + c q, b p + d q)."""
+    data = bytearray(path.read_bytes())
+    matrix = [a * 65536, b * 65536, 0, c * 65536, d * 65536, 0, 0, 0, 1 << 30]
+    start = data.index(b"tkhd") + 44
+    data[start : start + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(data)
     return path
 
 

@@ -1,5 +1,7 @@
 """Still images, folders of them, and smaller copies."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -166,3 +168,18 @@ def test_downsampling_averages():
 def test_extract_config_refuses_what_makes_no_sense(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         ExtractConfig(**values)
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:, 24:] = 255
+    save(tmp_path / "a.jpg", image)
+    data = (tmp_path / "a.jpg").read_bytes()
+    # One TIFF entry: tag 0x0112 (orientation), a short, value 6: shown after a quarter turn clockwise.
+    tiff = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + 6 + len(tiff)) + b"Exif\0\0" + tiff
+    (tmp_path / "a.jpg").write_bytes(data[:2] + segment + data[2:])
+    shown = read_image(tmp_path / "a.jpg").rgb
+    assert shown.shape == (48, 32, 3)
+    assert shown[:20].max() < 30
+    assert shown[28:].min() > 225

@@ -8,10 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import audio_only, encode, numbered_frames, quadrants
+from media_files import audio_only, encode, numbered_frames, quadrants, set_display_matrix
 
 from raytrack.errors import InputError, OutputError
 from raytrack.media.encode import write_video
+from raytrack.media.orientation import Orientation, orientation_from_matrix
 from raytrack.media.probe import probe_video
 from raytrack.media.source import probe, read_frames, read_pictures
 
@@ -100,15 +101,31 @@ def test_footage_without_alpha_offers_none(tmp_path):
     assert next(read_pictures(info)).alpha is None
 
 
-@pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_rotation_flag(tmp_path, rotation):
-    path = encode(tmp_path / "turned.mp4", [quadrants()] * 3, rotation=rotation)
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),  # anticlockwise
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),  # clockwise, as phones write it
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+    ],
+)
+def test_rotation_flag(tmp_path, matrix, shown):
+    path = set_display_matrix(encode(tmp_path / "turned.mp4", [quadrants()] * 3), *matrix)
     info = probe(path)
-    expected = np.rot90(quadrants(), rotation // 90)  # both count anticlockwise
+    expected = shown(quadrants())
     assert info.size_hw == expected.shape[:2]
     for frame in read_frames(info):
         assert np.abs(frame.astype(int) - expected).mean() < 10
         assert frame.flags.c_contiguous
+
+
+def test_a_turn_by_an_odd_angle_becomes_the_nearest_quarter(caplog):
+    matrix = np.array([0.1, -0.99, 0, 0.99, 0.1, 0, 0, 0, 16384]) * 65536
+    assert orientation_from_matrix(matrix) == Orientation(transpose=True, mirror_y=True)
+    assert "no multiple of 90 degrees" in caplog.text
 
 
 def test_variable_frame_rate_keeps_the_true_times(tmp_path):
