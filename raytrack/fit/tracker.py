@@ -22,6 +22,7 @@ from raytrack.fit.schedule import RowStage, SharedStage, Stage, default_schedule
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
+from raytrack.fit.vhap_stages import run_vhap
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
@@ -69,8 +70,19 @@ def track_sequence(
             "no face was found in any frame: check the footage and its rotation; a face must be about 40 px or larger"
         )
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
-    state = _fit(StageRunner(observation, head, config), checkpoint, on_progress)
+    if config.preset == "vhap":
+        state = run_vhap(observation, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
+    else:
+        state = _fit(StageRunner(observation, head, config), checkpoint, on_progress)
     return _track(state, observation, head, config)
+
+
+def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
+    def report(stage: str, done: float, total: int, photo_error: float) -> None:
+        if on_progress:
+            on_progress(Progress(stage=stage, done=done, total=total, photo_error=photo_error))
+
+    return report
 
 
 def _fit(
