@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from raytrack.errors import ConfigError
 from raytrack.pipeline.stage import Stage
@@ -22,7 +22,7 @@ from raytrack.pipeline.worker import ONE_THREAD, Failure, ItemResult, WorkItem, 
 logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 << 20  # Items pass rows of a few hundred bytes; pictures go through files.
-_NODE_WORDS = ("node has died", "node was terminated", "node failure", "NodeDied", "ActorUnavailable", "unreachable")
+_NODE_WORDS = ("node has died", "node was terminated", "node failure", "node died", "unreachable")
 
 
 def _run(item: WorkItem) -> ItemResult:
@@ -41,6 +41,10 @@ class _SequenceActor:
 
     def run(self, item: WorkItem) -> ItemResult:
         return run_item(item, own_process=True)
+
+    def is_alive(self) -> bool:
+        """Whether it is."""
+        return True
 
 
 @contextlib.contextmanager
@@ -127,16 +131,24 @@ class RayExecutor:
     def wait(self, timeout_s: float) -> list[tuple[WorkItem, ItemResult]]:
         """Items that have ended; empty after `timeout_s` without any."""
         ended, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
-        return [self._settle(ref) for ref in ended]
+        return [settled for ref in ended if (settled := self._settle(ref)) is not None]
 
-    def _settle(self, ref: Any) -> tuple[WorkItem, ItemResult]:
+    def _settle(self, ref: Any) -> tuple[WorkItem, ItemResult] | None:
+        """How an item ended; None while that is still being found out."""
         item, actor, start = self._in_flight.pop(ref)
         try:
-            result: ItemResult = ray.get(ref)
+            result = ray.get(ref)
+        except ActorUnavailableError:
+            # Its connection broke. The next call to it will fail with the reason, once the cluster knows.
+            self._in_flight[actor.is_alive.remote()] = (item, actor, start)
+            return None
         except RayError as error:
             result = ItemResult(seconds=time.perf_counter() - start, failure=_lost(item, error))
         if actor is not None:
             ray.kill(actor)
+        if not isinstance(result, ItemResult):
+            failure = Failure(kind="node", error="the connection to the item's node broke")
+            result = ItemResult(seconds=time.perf_counter() - start, failure=failure)
         return item, result
 
 
@@ -148,7 +160,7 @@ def _lost(item: WorkItem, error: RayError) -> Failure:
     if trace:
         return Failure(kind="timeout", error=f"no result within {item.limit_s:.0f} s", traceback=trace[-20000:])
     if isinstance(error, NodeDiedError) or any(word in str(error) for word in _NODE_WORDS):
-        return Failure(kind="node", error=text, traceback=str(error))
-    if isinstance(error, RayTaskError) and not isinstance(error, (OutOfMemoryError, RayActorError, GetTimeoutError)):
+        return Failure(kind="node", error="the node that it ran on was lost", traceback=str(error))
+    if isinstance(error, RayTaskError) and not isinstance(error, (OutOfMemoryError, RayActorError)):
         return Failure(kind="bug", error=text, traceback=str(error))
     return Failure(kind="system", error=f"the worker process died ({text})", traceback=str(error))
