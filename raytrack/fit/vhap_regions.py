@@ -36,6 +36,11 @@ class Gates:
     def of_stage(cls, stage: VhapStage, head: HeadModel, config: TrackConfig) -> "Gates":
         """The stage's own exceptions, and what is occluded: the configured regions, and hair without static offsets.
 
+        Args:
+            stage: For its exceptions.
+            head: On the CPU.
+            config: For what is occluded.
+
         Raises:
             ConfigError: `occluded` names a region that the head does not have.
         """
@@ -43,10 +48,14 @@ class Gates:
         for name in stage.boundary_except:
             held = held | head.region(name)
         occluded = (*config.occluded, *(() if config.static_offset else ("hair",)))
-        untextured = torch.zeros(len(head.faces), dtype=torch.bool, device=head.faces.device)
+        untextured = torch.zeros(len(head.faces), dtype=torch.bool)
         for name in (*stage.texture_except, *occluded):
             untextured |= head.face_region(name)
         return cls(untextured_faces=untextured, held_vertices=held)
+
+    def to(self, device: torch.device) -> "Gates":
+        """The same on another device."""
+        return Gates(untextured_faces=self.untextured_faces.to(device), held_vertices=self.held_vertices.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)

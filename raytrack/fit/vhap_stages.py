@@ -104,7 +104,7 @@ class VhapFit:
             head, torch.zeros(head.num_shapes), config.focal_ratio * self.longer_side_px, texture_size
         )
         self.problem = self._problem(observation, head, texture_size)
-        self.gates = {stage.name: Gates.of_stage(stage, self.problem.head, config) for stage in self.schedule}
+        self.gates = {stage.name: Gates.of_stage(stage, head, config).to(self.device) for stage in self.schedule}
         self._solver: StageSolver | None = None
 
     def _problem(self, observation: SequenceObservation, head: HeadModel, texture_size: int) -> VhapProblem:

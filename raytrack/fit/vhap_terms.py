@@ -20,7 +20,8 @@ JAW_CLOSING, JAW_SIDEWAYS = 10.0, 3.0
 def ndc_from_px(points_px: Float[Tensor, "*batch 2"], size_hw: tuple[int, int]) -> Float[Tensor, "*batch 2"]:
     """Image positions with −1 at the left and top edges and 1 at the right and bottom ones. Differentiable."""
     height, width = size_hw
-    return points_px * points_px.new_tensor([2 / width, 2 / height]) - 1
+    x, y = points_px.unbind(dim=-1)
+    return torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
 
 
 def landmark_term(
