@@ -1,11 +1,12 @@
 """Pose, joints and expression of each frame by Gauss–Newton on colours, outline and landmarks.
 
 Every frame is its own small least-squares problem (iteratively reweighted for L1 costs) while the shared parameters
-stand still. A pixel's colour changes as −(image gradient) · (motion of the surface point under it); the outline as the signed distance of silhouette points to the edge of the matte. A blur schedule, coarse to fine, widens
-the basin.
+stand still. A pixel's colour changes as −(image gradient) · (motion of the surface point under it); the outline as
+the signed distance of silhouette points to the edge of the matte. A blur schedule, coarse to fine, widens the
+basin.
 
-Frames are solved in two passes, even ones first, so that each pass only reads neighbours that nobody writes: the result
-does not depend on how many threads work.
+Frames are solved in two passes, even ones first, so that each pass only reads neighbours that nobody writes: the
+result does not depend on how many threads work.
 """
 
 import threading

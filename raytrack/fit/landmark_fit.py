@@ -1,9 +1,9 @@
 """Head pose, identity, expression and focal length from landmarks, by Levenberg–Marquardt.
 
 The cost is a robust sum of landmark distances (plain L2 norm per point, not squared: a saturating loss drifts), in
-proportion to the size of the face in the image, plus priors. It is minimised by iteratively reweighted least squares. What frames
-share (identity, focal length) and their own unknowns are solved together; the blocks of the frames are eliminated first
-(Schur complement).
+proportion to the size of the face in the image, plus priors. It is minimised by iteratively reweighted least
+squares. What frames share (identity, focal length) and their own unknowns are solved together; the blocks of the
+frames are eliminated first (Schur complement).
 """
 
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ class LandmarkFitter:
         shared = (
             SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
         )
-        return float(per_frame.sum()) + prior + len(rows) * shared
+        return float(per_frame.sum() + prior + len(rows) * shared)
 
     def fit(
         self,
@@ -170,7 +170,7 @@ class LandmarkFitter:
                 if damping > _MOST_DAMPING:
                     converged = True
                 continue
-            converged = cost - new_cost < tolerance * cost
+            converged = bool(cost - new_cost < tolerance * cost)
             rows, shape, focal_px, cost = new_rows, new_shape, new_focal, new_cost
             surfaces, chain, residual = trial
             damping, system = max(damping / 4, _LEAST_DAMPING), None

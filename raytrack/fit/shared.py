@@ -63,9 +63,21 @@ def resampled_texture(texture: Float[Tensor, "size size 3"], size: int) -> Float
 class Adam:
     """Adam for one tensor (Kingma and Ba, 2015). `step` returns the new value; the state is exact to save and load."""
 
-    def __init__(self, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), common_scale: float = 0.0
+    ) -> None:
+        """Set the rates.
+
+        Args:
+            learning_rate: Step size.
+            betas: Decay of the first and the second moment.
+            common_scale: Adds this share of the root mean square of all second moments to each element's own. At 0 every
+                element moves by about the learning rate, however small its gradient; above 0 an element whose gradient
+                is small against the others' moves little.
+        """
         self.learning_rate = learning_rate
         self.betas = betas
+        self.common_scale = common_scale
         self.steps = 0
         self._mean: Tensor | None = None
         self._square: Tensor | None = None
@@ -78,7 +90,9 @@ class Adam:
         self.steps += 1
         self._mean.mul_(first).add_(gradient, alpha=1 - first)
         self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        denominator = (self._square / (1 - second**self.steps)).sqrt_().add_(1e-8)
+        unbiased = self._square / (1 - second**self.steps)
+        common = self.common_scale * unbiased.mean().sqrt() if self.common_scale else 0.0
+        denominator = unbiased.sqrt_().add_(1e-8 + common)
         rate = -self.learning_rate * scale / (1 - first**self.steps)
         return torch.addcdiv(value, self._mean, denominator, value=rate)
 

@@ -20,6 +20,8 @@ from raytrack.head.regions import PERTURBATION_REGIONS
 from raytrack.render.perturbation import face_regions, perturb_regions
 from raytrack.render.protocol import Fragments, Renderer
 
+COMMON_SCALES = {"offset": 1.0}
+"""Offsets move where pictures ask for it, not by the learning rate everywhere."""
 LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
 
 
@@ -130,7 +132,7 @@ class SharedOptimiser:
         loss.backward()
         moved = {}
         for name in optimise:
-            adam = self._adams.setdefault(name, Adam(self._rates[name]))
+            adam = self._adams.setdefault(name, self._new_adam(name))
             gradient = leaves[name].grad
             if gradient is None:
                 continue
@@ -142,6 +144,9 @@ class SharedOptimiser:
             )
         return shared.with_values(**moved), photo.detach()
 
+    def _new_adam(self, name: str) -> Adam:
+        return Adam(self._rates[name], common_scale=COMMON_SCALES.get(name, 0.0))
+
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Adam's state per parameter, to continue exactly."""
         return {name: adam.state() for name, adam in self._adams.items()}
@@ -149,7 +154,7 @@ class SharedOptimiser:
     def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Continue where another optimiser of the same settings was."""
         for name, values in state.items():
-            self._adams[name] = Adam(self._rates[name])
+            self._adams[name] = self._new_adam(name)
             self._adams[name].restore(values)
 
     def _loss(self, rows, values, batch, optimise, weights, colours_only, generator) -> tuple[Tensor, Tensor]:
