@@ -1,5 +1,6 @@
 """The demo clip and its ground truth fit each other, the head asset and what the README says."""
 
+import importlib
 from fractions import Fraction
 
 import av
@@ -10,6 +11,7 @@ import torch
 from raytrack.assets import asset_path
 from raytrack.geometry.camera import Camera, monocular_camera
 from raytrack.head.library import load_head
+from raytrack.observe.landmarks import make_landmark_detector
 
 NUM_FRAMES, SIZE_HW = 90, (448, 448)
 MAX_CLIP_BYTES, MAX_TRUTH_BYTES = 2_000_000, 3_000_000
@@ -103,6 +105,20 @@ def test_the_person_turns_blinks_talks_and_looks_around(truth):
     assert np.degrees(np.ptp(np.arctan2(gaze_in_head[..., 0], gaze_in_head[..., 2]), axis=0)).min() > 20
 
 
+def test_the_build_script_makes_this_person(truth, monkeypatch):
+    """The truth is what the committed scripts and the shipped head say."""
+    monkeypatch.syspath_prepend(str(asset_path("demo/ground_truth.npz").parent))
+    asset, people, acting = (
+        importlib.import_module(f"build_demo.{name}") for name in ("head_asset", "person", "performance")
+    )
+    head = asset.load_head(asset_path("head/head.npz"))
+    person, performance = people.make_person(head), acting.perform(head)
+    for frame in (0, 36, 55, 76):
+        vertices, _ = person.posed(performance, frame)
+        stored = truth["vertices_q"][frame] * truth["vertex_quantum_m"]
+        assert np.abs(vertices[truth["vertex_ids"]] - stored).max() < 0.6 * truth["vertex_quantum_m"]
+
+
 def test_the_shape_is_not_all_of_the_truth(truth):
     """The offsets outside the bases are there: the model alone leaves a millimetre."""
     head = load_head()
@@ -126,3 +142,15 @@ def test_the_person_stands_out_from_a_still_background(pictures, truth):
     assert background.std(axis=0).mean() < 6
     assert background.mean(axis=0).std() > 20
     assert background.std(axis=0).mean() > 0.5
+
+
+def test_the_detector_sees_the_face_where_it_is(pictures, truth):
+    """One face in frontal, turned, blinking and wide-open frames alike, with little bias."""
+    detector = make_landmark_detector("facemesh")
+    distances = []
+    for frame in (0, 12, 24, 36, 56, 68, 86):
+        (face,) = detector.observe(pictures[frame])
+        assert face.score > 0.9
+        distances.append(np.linalg.norm(face.landmarks - truth["landmarks_px"][frame], axis=1).mean())
+    assert max(distances) < 3.0
+    assert np.mean(distances) < 2.0

@@ -14,7 +14,7 @@ from .performance import FRAMES_PER_SECOND, NUM_FRAMES, perform
 from .person import make_person
 from .plate import render_room
 from .skin import make_skin_maps
-from .stage import make_stage, placed, render
+from .stage import make_stage, render
 
 log = logging.getLogger("build_demo")
 DEMO = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def main() -> None:
         picture = render(stage, frame, plate, camera.focal_px, arguments.grid)
         pictures.append(film.develop(picture.linear, NOISE_SEED + frame))
         alphas.append(picture.alpha)
-        posed, world = placed(stage, frame)
+        posed, world = person.posed(performance, frame)
         vertices.append(posed)
         transforms.append(world)
         if frame % 10 == 9:

@@ -29,7 +29,7 @@ def develop(linear: npt.NDArray[np.float32], noise_seed: int | None = None) -> n
 
 
 def write_clip(path: Path, pictures: list[npt.NDArray[np.uint8]], frames_per_second: int, quality: int) -> None:
-    """H.264 (yuv420p, BT.709, limited range), one thread: the same bytes for the same pictures and libraries."""
+    """H.264 (yuv420p, BT.601 as is usual at this size, limited range) on one thread: repeatable bytes."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(frames_per_second))
         stream.height, stream.width = pictures[0].shape[:2]

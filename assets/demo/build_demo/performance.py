@@ -18,11 +18,13 @@ TURNS_DEG = {
     70: (35.5, 3, 6), 78: (15, 1, 2), 85: (3, -1, -3), 89: (1, 0, -3),
 }  # fmt: skip
 """Frame: yaw towards the subject's left, pitch down, roll."""
+PLACE_M = np.array([0.0, 0.012, -0.050])
+"""Where the head's origin is in the world."""
 SHIFTS_MM = {
     0: (0, 0, 0), 12: (4, -1, 5), 25: (-6, 0, 2), 35: (-11, -2, -4), 50: (0, -4, 10), 56: (3, 2, 4), 68: (12, -1, -6),
     80: (4, 1, 2), 89: (0, 0, 4),
 }  # fmt: skip
-"""Frame: translation x, y, z of the root."""
+"""Frame: movement x, y, z from there."""
 GAZE_DEG = {
     0: (0, 0), 9: (-2, 1), 14: (-2, 1), 16: (-14, 3), 22: (-14, 3), 24: (6, -2), 38: (14, 0), 40: (20, 2), 45: (8, 4),
     47: (0, -4), 52: (-2, -3), 54: (-6, -6), 60: (-8, -2), 63: (-16, 0), 71: (-18, 1), 74: (-4, 6), 80: (-2, 2),
@@ -129,7 +131,7 @@ def perform(head: HeadAsset) -> Performance:
         root = turn_rotation(turns[frame] * (1 - NECK_SHARE))
         pose[frame, 0] = axis_angle(root)
         pose[frame, 1] = axis_angle(root.T @ turn_rotation(turns[frame]))
-    return Performance(pose=pose, translation=shifts, expression=expression, blink=blink, turn_deg=turns)
+    return Performance(pose=pose, translation=PLACE_M + shifts, expression=expression, blink=blink, turn_deg=turns)
 
 
 def add_eyes(head: HeadAsset, expression: Array, pose: Array, gaze: Array, blink: Array) -> None:

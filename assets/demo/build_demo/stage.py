@@ -22,8 +22,6 @@ from .surface import blur, fine_positions, skin_average, subdivide, with_middles
 from .tracer import Bvh, build_bvh
 
 CAMERA = np.array([0.0, 0.0, 1.0])
-PLACE_M = np.array([0.0, 0.012, -0.050])
-"""Where the head's origin is put in the world."""
 HAIR_SKY = np.array([[0.36, 0.35, 0.34]])
 """Light of the sky on open hair."""
 BROW_SKY_SHARE = 0.6
@@ -121,14 +119,6 @@ class Picture:
     alpha: npt.NDArray[np.float32]
 
 
-def placed(stage: Stage, frame: int) -> tuple[Array, Array]:
-    """World vertices (V, 3) of the head and the joints' world transforms (5, 3, 4)."""
-    vertices, transforms = stage.person.posed(stage.performance, frame)
-    transforms = transforms.copy()
-    transforms[:, :, 3] += PLACE_M
-    return vertices + PLACE_M, transforms
-
-
 def apply(transform: Array, points: Array) -> Array:
     """Rigid transform of (..., 3) points."""
     return points @ transform[:, :3].T + transform[:, 3]
@@ -189,7 +179,7 @@ def frame_pieces(stage: Stage, vertices: Array, normals: Array, transforms: Arra
 def assemble(stage: Stage, frame: int) -> scene.Frame:
     """Geometry and baked light of a frame."""
     head = stage.person.head
-    vertices, transforms = placed(stage, frame)
+    vertices, transforms = stage.person.posed(stage.performance, frame)
     normals = vertex_normals(vertices, head.faces)
     pieces = frame_pieces(stage, vertices, normals, transforms)
     starts = np.cumsum([0, *(len(piece.position) for piece in pieces)])

@@ -65,7 +65,6 @@ def write_truth(
     landmarks = np.stack([head.embedded(v) for v in vertices])
     landmarks68 = np.stack([head.embedded68(v) for v in vertices])
     eyes = np.einsum("tjrc,jc->tjr", transforms[:, 3:5, :, :3], person.joints[3:5]) + transforms[:, 3:5, :, 3]
-    root = person.joints[0]
     arrays = {
         "format_version": np.array(1),
         "head_sha256": np.array(head.sha256),
@@ -82,9 +81,7 @@ def write_truth(
         "landmarks68_world": landmarks68.astype(np.float32),
         "landmarks68_px": camera.project(landmarks68).astype(np.float32),
         "rotation": performance.pose[:, 0].astype(np.float32),
-        "translation": (transforms[:, 0, :, 3] + np.einsum("trc,c->tr", transforms[:, 0, :, :3], root) - root).astype(
-            np.float32
-        ),
+        "translation": performance.translation.astype(np.float32),
         "neck_pose": performance.pose[:, 1].astype(np.float32),
         "jaw_pose": performance.pose[:, 2].astype(np.float32),
         "eyes_pose": performance.pose[:, 3:5].reshape(-1, 6).astype(np.float32),
