@@ -71,9 +71,9 @@ class Adam:
         Args:
             learning_rate: Step size.
             betas: Decay of the first and the second moment.
-            common_scale: Adds this share of the root mean square of all second moments to each element's own. At 0 every
-                element moves by about the learning rate, however small its gradient; above 0 an element whose gradient
-                is small against the others' moves little.
+            common_scale: Adds this share of the root mean square of all second moments to each element's own. At 0,
+                every element moves by about the learning rate, however small its gradient; above 0, an element whose
+                gradient is small against the others' moves little.
         """
         self.learning_rate = learning_rate
         self.betas = betas
