@@ -6,7 +6,6 @@ pixel: on a dense mesh the silhouette is often several faces away from both pixe
 """
 
 # Kernels take arrays one by one (numba), and their loops are spelled out for speed.
-# ruff: noqa: PLR0917
 
 import numpy as np
 
@@ -32,8 +31,26 @@ def edge_vertices(faces, face, edge):
     return faces[face, (edge + 1) % 3], faces[face, (edge + 2) % 3]
 
 
+@kernel
+def outline_edges(faces, orientation, neighbours, drawn_sides, frame):
+    """All silhouette edges of a frame, as 3 × face + edge.
+
+    `drawn_sides` is −1 where only front faces are drawn, else 1.
+    """
+    found = np.empty(3 * faces.shape[0], np.int32)
+    count = 0
+    for face in range(faces.shape[0]):
+        if orientation[frame, face] == 0 or orientation[frame, face] > drawn_sides:
+            continue
+        for edge in range(3):
+            if is_silhouette(orientation, neighbours, frame, face, edge):
+                found[count] = 3 * face + edge
+                count += 1
+    return found[:count].copy()
+
+
 @inlined
-def mark_pairs(screen, faces, orientation, neighbours, drawn_sides, frame, y_first, y_end, marks):
+def mark_pairs(screen, faces, outline, frame, y_first, y_end, marks):
     """Set bit 1 (2) of the pixels whose segment to the right (lower) neighbour may cross a silhouette edge.
 
     An edge nearer to vertical counts between horizontal neighbours only, and the other way round: otherwise every
@@ -43,31 +60,28 @@ def mark_pairs(screen, faces, orientation, neighbours, drawn_sides, frame, y_fir
     half, margin = real(0.5), real(MARGIN_PX)
     count = 0
     width = marks.shape[1]
-    for face in range(faces.shape[0]):
-        if orientation[frame, face] == 0 or orientation[frame, face] > drawn_sides:
-            continue
-        for edge in range(3):
-            if not is_silhouette(orientation, neighbours, frame, face, edge):
-                continue
-            start, end = edge_vertices(faces, face, edge)
-            left, right = screen[frame, start, 0], screen[frame, end, 0]
-            top, bottom = screen[frame, start, 1], screen[frame, end, 1]
-            steep = abs(bottom - top) >= abs(right - left)
-            left, right = min(left, right) - half, max(left, right) - half
-            top, bottom = min(top, bottom) - half, max(top, bottom) - half
-            if steep:
-                bit, left, right = 1, left - real(1) - margin, right + margin
-            else:
-                bit, top, bottom = 2, top - real(1) - margin, bottom + margin
-            x_low = int(np.ceil(max(left, real(0))))
-            x_high = int(np.floor(min(right, real(width))))
-            y_low = int(np.ceil(max(top, real(y_first))))
-            y_high = int(np.floor(min(bottom, real(y_end))))
-            for y in range(max(y_low, y_first), min(y_high, y_end - 1) + 1):
-                for x in range(max(x_low, 0), min(x_high, width - 1) + 1):
-                    if not marks[y - y_first, x] & bit:
-                        marks[y - y_first, x] |= bit
-                        count += 1
+    for item in outline:
+        face = item // 3
+        edge = item - 3 * face
+        start, end = edge_vertices(faces, face, edge)
+        left, right = screen[frame, start, 0], screen[frame, end, 0]
+        top, bottom = screen[frame, start, 1], screen[frame, end, 1]
+        steep = abs(bottom - top) >= abs(right - left)
+        left, right = min(left, right) - half, max(left, right) - half
+        top, bottom = min(top, bottom) - half, max(top, bottom) - half
+        if steep:
+            bit, left, right = 1, left - real(1) - margin, right + margin
+        else:
+            bit, top, bottom = 2, top - real(1) - margin, bottom + margin
+        x_low = int(np.ceil(max(left, real(0))))
+        x_high = int(np.floor(min(right, real(width))))
+        y_low = int(np.ceil(max(top, real(y_first))))
+        y_high = int(np.floor(min(bottom, real(y_end))))
+        for y in range(max(y_low, y_first), min(y_high, y_end - 1) + 1):
+            for x in range(max(x_low, 0), min(x_high, width - 1) + 1):
+                if not marks[y - y_first, x] & bit:
+                    marks[y - y_first, x] |= bit
+                    count += 1
     return count
 
 
@@ -117,17 +131,17 @@ def walk_to_silhouette(screen, faces, orientation, neighbours, frame, face, othe
 
 
 @kernel
-def find_edges(screen, faces, orientation, neighbours, drawn_sides, depth, face_index, bands, chunk):
+def find_edges(screen, faces, orientation, neighbours, outline, depth, face_index, bands, chunk):
     """Silhouette edges between neighbouring pixels of one chunk: rows of (owner, other, first vertex, second vertex).
 
-    Pixels count through all frames. `drawn_sides` is −1 where only front faces are drawn, else 1.
+    Pixels count through all frames. `outline` are the frame's `outline_edges`.
     """
     real = screen.dtype.type
     half, one = real(0.5), real(1)
     height, width = depth.shape[1], depth.shape[2]
     frame, y_first, y_end = chunk_rows(chunk, bands, height)
     marks = np.zeros((y_end - y_first, width), np.uint8)
-    count = mark_pairs(screen, faces, orientation, neighbours, drawn_sides, frame, y_first, y_end, marks)
+    count = mark_pairs(screen, faces, outline, frame, y_first, y_end, marks)
     edges = np.empty((count, 4), np.int32)
     count = 0
     for row in range(y_first, y_end):

@@ -7,7 +7,6 @@ In image coordinates (rows downwards) a face that looks towards the camera has a
 """
 
 # Kernels take arrays one by one (numba), and their loops are spelled out for speed.
-# ruff: noqa: PLR0917
 
 import numpy as np
 
@@ -123,12 +122,22 @@ def draw_face(screen, faces, frame, face, x_first, x_last, y_first, y_last, dept
 
 
 @inlined
-def corners_at(clip, frame, a, b, c, x, y):
-    """Clip-space x and y of three corners relative to a pixel, times w: the origin is the pixel."""
-    wa, wb, wc = clip[frame, a, 3], clip[frame, b, 3], clip[frame, c, 3]
-    xa, ya = clip[frame, a, 0] - x * wa, clip[frame, a, 1] - y * wa
-    xb, yb = clip[frame, b, 0] - x * wb, clip[frame, b, 1] - y * wb
-    xc, yc = clip[frame, c, 0] - x * wc, clip[frame, c, 1] - y * wc
+def face_corners(faces, face):
+    """The corners of a face, from the flat array of faces. Unsigned: numba need not ask whether they are negative."""
+    at = 3 * np.uint32(face)
+    return np.uint32(faces[at]), np.uint32(faces[at + 1]), np.uint32(faces[at + 2])
+
+
+@inlined
+def corners_at(positions, a, b, c, x, y):
+    """Clip-space x and y of three corners relative to a pixel, times w: the origin is the pixel.
+
+    `positions` are those of one frame, flat.
+    """
+    wa, wb, wc = positions[4 * a + 3], positions[4 * b + 3], positions[4 * c + 3]
+    xa, ya = positions[4 * a] - x * wa, positions[4 * a + 1] - y * wa
+    xb, yb = positions[4 * b] - x * wb, positions[4 * b + 1] - y * wb
+    xc, yc = positions[4 * c] - x * wc, positions[4 * c + 1] - y * wc
     return xa, ya, xb, yb, xc, yc
 
 
@@ -136,8 +145,10 @@ def corners_at(clip, frame, a, b, c, x, y):
 def rasterize_chunks(clip, faces, screen, bounds, drawn, num_drawn, bands, depth, face_index, barycentric, first, last):
     """Nearest face (−1: none), its depth and perspective-correct barycentric weights at each pixel of some chunks."""
     real = clip.dtype.type
-    half, one, two, zero = real(0.5), real(1), real(2), real(0)
+    half, one, zero = real(0.5), real(1), real(0)
     height, width = depth.shape[1], depth.shape[2]
+    x_pixel, y_pixel = real(2) / real(width), real(2) / real(height)
+    flat_faces = faces.reshape(-1)
     for chunk in range(first, last):
         frame, y_first, y_end = chunk_rows(chunk, bands, height)
         for y in range(y_first, y_end):
@@ -149,32 +160,33 @@ def rasterize_chunks(clip, faces, screen, bounds, drawn, num_drawn, bands, depth
             if top <= bottom:
                 left, right = bounds[frame, k, 0], bounds[frame, k, 1]
                 draw_face(screen, faces, frame, drawn[frame, k], left, right, top, bottom, depth, face_index)
-        for y in range(y_first, y_end):
-            y_clip = (real(y) + half) * (two / real(height)) - one
-            for x in range(width):
-                face = face_index[frame, y, x]
+        positions = clip[frame].reshape(-1)
+        for row in range(y_first, y_end):
+            y = (real(row) + half) * y_pixel - one
+            faces_row, weights_row = face_index[frame, row], barycentric[frame, row].reshape(-1)
+            for column in range(width):
+                face = faces_row[column]
                 if face < 0:
-                    barycentric[frame, y, x, 0] = zero
-                    barycentric[frame, y, x, 1] = zero
+                    weights_row[2 * column] = zero
+                    weights_row[2 * column + 1] = zero
                     continue
-                x_clip = (real(x) + half) * (two / real(width)) - one
-                xa, ya, xb, yb, xc, yc = corners_at(
-                    clip, frame, faces[face, 0], faces[face, 1], faces[face, 2], x_clip, y_clip
-                )
+                x = (real(column) + half) * x_pixel - one
+                a, b, c = face_corners(flat_faces, face)
+                xa, ya, xb, yb, xc, yc = corners_at(positions, a, b, c, x, y)
                 area_a, area_b, area_c = xb * yc - yb * xc, xc * ya - yc * xa, xa * yb - ya * xb
                 total = area_a + area_b + area_c
                 inverse = one / total if total != zero else zero
                 # The centre is inside; a weight outside [0, 1] is rounding error.
                 weight_a = min(max(area_a * inverse, zero), one)
-                barycentric[frame, y, x, 0] = weight_a
-                barycentric[frame, y, x, 1] = min(max(area_b * inverse, zero), one - weight_a)
+                weights_row[2 * column] = weight_a
+                weights_row[2 * column + 1] = min(max(area_b * inverse, zero), one - weight_a)
 
 
 @inlined
-def add_barycentric_gradient(clip, frame, a, b, c, x, y, grad_a, grad_b, grad_clip, chunk):
-    """Add to `grad_clip[chunk]` what gradients of the first two barycentric weights at a pixel mean for the corners."""
-    real = clip.dtype.type
-    xa, ya, xb, yb, xc, yc = corners_at(clip, frame, a, b, c, x, y)
+def add_barycentric_gradient(positions, a, b, c, x, y, grad_a, grad_b, grad_positions):
+    """Add to `grad_positions` what gradients of the first two barycentric weights at a pixel mean for the corners."""
+    real = positions.dtype.type
+    xa, ya, xb, yb, xc, yc = corners_at(positions, a, b, c, x, y)
     area_a, area_b, area_c = xb * yc - yb * xc, xc * ya - yc * xa, xa * yb - ya * xb
     total = area_a + area_b + area_c
     terms = abs(xb * yc) + abs(yb * xc) + abs(xc * ya) + abs(yc * xa) + abs(xa * yb) + abs(ya * xb)
@@ -184,40 +196,43 @@ def add_barycentric_gradient(clip, frame, a, b, c, x, y, grad_a, grad_b, grad_cl
     mean = (grad_a * area_a + grad_b * area_b) * inverse
     on_a, on_b, on_c = (grad_a - mean) * inverse, (grad_b - mean) * inverse, -mean * inverse
     x_grad, y_grad = on_c * yb - on_b * yc, on_b * xc - on_c * xb
-    grad_clip[chunk, a, 0] += x_grad
-    grad_clip[chunk, a, 1] += y_grad
-    grad_clip[chunk, a, 3] -= x * x_grad + y * y_grad
+    grad_positions[4 * a] += x_grad
+    grad_positions[4 * a + 1] += y_grad
+    grad_positions[4 * a + 3] -= x * x_grad + y * y_grad
     x_grad, y_grad = on_a * yc - on_c * ya, on_c * xa - on_a * xc
-    grad_clip[chunk, b, 0] += x_grad
-    grad_clip[chunk, b, 1] += y_grad
-    grad_clip[chunk, b, 3] -= x * x_grad + y * y_grad
+    grad_positions[4 * b] += x_grad
+    grad_positions[4 * b + 1] += y_grad
+    grad_positions[4 * b + 3] -= x * x_grad + y * y_grad
     x_grad, y_grad = on_b * ya - on_a * yb, on_a * xb - on_b * xa
-    grad_clip[chunk, c, 0] += x_grad
-    grad_clip[chunk, c, 1] += y_grad
-    grad_clip[chunk, c, 3] -= x * x_grad + y * y_grad
+    grad_positions[4 * c] += x_grad
+    grad_positions[4 * c + 1] += y_grad
+    grad_positions[4 * c + 3] -= x * x_grad + y * y_grad
 
 
 @kernel
 def barycentric_gradient(clip, faces, face_index, grad_barycentric, bands, grad_clip, first, last):
     """Gradient of clip positions from that of barycentric weights, one sum for each chunk."""
     real = clip.dtype.type
-    half, one, two, zero = real(0.5), real(1), real(2), real(0)
+    half, one, zero = real(0.5), real(1), real(0)
     height, width = face_index.shape[1], face_index.shape[2]
+    x_pixel, y_pixel = real(2) / real(width), real(2) / real(height)
+    flat_faces = faces.reshape(-1)
     for chunk in range(first, last):
         frame, y_first, y_end = chunk_rows(chunk, bands, height)
-        grad_clip[chunk] = zero
-        for y in range(y_first, y_end):
-            y_clip = (real(y) + half) * (two / real(height)) - one
-            for x in range(width):
-                face = face_index[frame, y, x]
+        positions, grad_positions = clip[frame].reshape(-1), grad_clip[chunk].reshape(-1)
+        grad_positions[:] = zero
+        for row in range(y_first, y_end):
+            y = (real(row) + half) * y_pixel - one
+            for column in range(width):
+                face = face_index[frame, row, column]
                 if face < 0:
                     continue
-                grad_a, grad_b = grad_barycentric[frame, y, x, 0], grad_barycentric[frame, y, x, 1]
+                grad_a, grad_b = grad_barycentric[frame, row, column, 0], grad_barycentric[frame, row, column, 1]
                 if grad_a == zero and grad_b == zero:
                     continue
-                x_clip = (real(x) + half) * (two / real(width)) - one
-                a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-                add_barycentric_gradient(clip, frame, a, b, c, x_clip, y_clip, grad_a, grad_b, grad_clip, chunk)
+                x = (real(column) + half) * x_pixel - one
+                a, b, c = face_corners(flat_faces, face)
+                add_barycentric_gradient(positions, a, b, c, x, y, grad_a, grad_b, grad_positions)
 
 
 @kernel

@@ -39,11 +39,14 @@ class NumbaRenderer:
 
     def _mesh(self, dtype: np.dtype) -> MeshArrays:
         if dtype not in self._meshes:
+            uv, uv_faces = np.ascontiguousarray(self.topology.uv, dtype), np.asarray(self.topology.uv_faces)
+            first, second, third = (uv[uv_faces[:, corner]] for corner in range(3))
             self._meshes[dtype] = MeshArrays(
                 faces=np.ascontiguousarray(self.topology.faces, np.int32),
                 neighbours=self._neighbours,
-                uv=np.ascontiguousarray(self.topology.uv, dtype),
-                uv_faces=np.ascontiguousarray(self.topology.uv_faces, np.int32),
+                uv=uv,
+                uv_faces=np.ascontiguousarray(uv_faces, np.int32),
+                face_uv=np.concatenate([third, first - third, second - third], axis=1).reshape(-1),
             )
         return self._meshes[dtype]
 

@@ -22,6 +22,8 @@ class MeshArrays:
     neighbours: np.ndarray
     uv: np.ndarray
     uv_faces: np.ndarray
+    face_uv: np.ndarray
+    """For each face the texture coordinates of its third corner, and of the first and second less those; flat."""
 
 
 @dataclass(kw_only=True)
@@ -53,23 +55,33 @@ class Draw:
     def edges(self) -> np.ndarray:
         """Silhouette edges, rows of `kernels_antialias.find_edges`; found on first use."""
         if self._edges is None:
+            sides = -1 if self.cull_backfaces else 1
+            mesh, bands = self.mesh, self.bands
+            outlines: list[Any] = [None] * len(self.clip)
             found: list[Any] = [None] * self.num_chunks
 
-            def job(first: int, last: int) -> None:
+            def outline(first: int, last: int) -> None:
+                for frame in range(first, last):
+                    outlines[frame] = kernels_antialias.outline_edges(
+                        mesh.faces, self.orientation, mesh.neighbours, sides, frame
+                    )
+
+            def find(first: int, last: int) -> None:
                 for chunk in range(first, last):
                     found[chunk] = kernels_antialias.find_edges(
                         self.screen,
-                        self.mesh.faces,
+                        mesh.faces,
                         self.orientation,
-                        self.mesh.neighbours,
-                        -1 if self.cull_backfaces else 1,
+                        mesh.neighbours,
+                        outlines[chunk // bands],
                         self.depth,
                         self.face_index,
-                        self.bands,
+                        bands,
                         chunk,
                     )
 
-            self.workers.run(job, self.num_chunks)
+            self.workers.run(outline, len(self.clip))
+            self.workers.run(find, self.num_chunks)
             self._edges = np.concatenate(found)
         return self._edges
 

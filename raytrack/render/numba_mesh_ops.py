@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from raytrack.render import kernels_antialias, kernels_raster, kernels_shade
+from raytrack.render import kernels_antialias, kernels_normals, kernels_raster
 from raytrack.render.numba_draw import Draw, MeshArrays, as_array
 from raytrack.render.workers import Workers
 
@@ -140,7 +140,7 @@ class VertexNormals(torch.autograd.Function):
         array = as_array(vertices)
         normals, lengths = np.empty_like(array), np.empty(array.shape[:2], array.dtype)
         workers.run(
-            lambda first, last: kernels_shade.normals_of_frames(array, mesh.faces, normals, lengths, first, last),
+            lambda first, last: kernels_normals.normals_of_frames(array, mesh.faces, normals, lengths, first, last),
             len(array),
         )
         result = torch.from_numpy(normals)
@@ -156,7 +156,7 @@ class VertexNormals(torch.autograd.Function):
         grad_array, grad_vertices = as_array(grad), np.empty_like(vertices)
 
         def job(first: int, last: int) -> None:
-            kernels_shade.normals_gradient(
+            kernels_normals.normals_gradient(
                 vertices, ctx.mesh.faces, normals, ctx.lengths, grad_array, grad_vertices, first, last
             )
 

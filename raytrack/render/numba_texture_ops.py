@@ -91,9 +91,9 @@ class SampleTexture(torch.autograd.Function):
             kernels_texture.find_levels(
                 drawn.clip,
                 mesh.faces,
-                mesh.uv,
-                mesh.uv_faces,
+                mesh.face_uv,
                 drawn.face_index,
+                drawn.barycentric,
                 stack.size,
                 stack.num_levels,
                 drawn.bands,
@@ -156,7 +156,7 @@ class Shade(torch.autograd.Function):
     """Texture × light over a background, and the barycentric weights it was computed with."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917  (autograd passes by position)
+    def forward(
         ctx: Any,
         clip: Tensor,
         normals: Tensor,
@@ -181,8 +181,7 @@ class Shade(torch.autograd.Function):
                 drawn.clip,
                 normals_array,
                 mesh.faces,
-                mesh.uv,
-                mesh.uv_faces,
+                mesh.face_uv,
                 stack.texture,
                 stack.levels,
                 stack.offsets,
@@ -224,8 +223,7 @@ class Shade(torch.autograd.Function):
                 clip,
                 normals_array,
                 mesh.faces,
-                mesh.uv,
-                mesh.uv_faces,
+                mesh.face_uv,
                 ctx.uv_detached,
                 stack.texture,
                 stack.levels,

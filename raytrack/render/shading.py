@@ -33,7 +33,7 @@ def diffuse(
     return harmonics_basis(unit) @ light[:, None]
 
 
-def shade(  # noqa: PLR0917  (the renderer, then what `Renderer.shade` takes)
+def shade(
     renderer: Renderer,
     clip: Float[Tensor, "frames vertices 4"],
     normals: Float[Tensor, "frames vertices 3"],
