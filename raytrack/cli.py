@@ -1,5 +1,6 @@
 """The command line: `raytrack run | preprocess | track | export | status | doctor | purge`."""
 
+import io
 import logging
 import os
 import shlex
@@ -227,6 +228,8 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     config = job_config(options)
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no bars must not end a run
     display = Display(sys.stdout, live=sys.stdout.isatty(), quiet=options.quiet)
     stages = select(all_stages(config), type(options).targets)
     report = run_job(config, options.out, stages, sequential=options.sequential, display=display)

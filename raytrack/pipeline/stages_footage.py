@@ -223,7 +223,7 @@ EXTRACT = Stage(
     timeout_s=1800,
     frame_timeout_s=10,
     folders=("frames/{sequence}/images",),
-    cost=0.02,
+    cost=0.015,
 )
 SHRINK = Stage(
     name="downsample",
@@ -236,7 +236,7 @@ SHRINK = Stage(
     timeout_s=600,
     frame_timeout_s=10,
     folders=("frames/{sequence}/images_*",),
-    cost=0.001,
+    cost=0.002,
 )
 MATTE = Stage(
     name="alphas",
@@ -268,5 +268,5 @@ LANDMARKS = Stage(
     fan_out="probe",
     timeout_s=600,
     frame_timeout_s=20,
-    cost=0.08,
+    cost=0.04,
 )

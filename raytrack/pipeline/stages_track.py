@@ -223,7 +223,7 @@ RENDER = Stage(
     timeout_s=1800,
     frame_timeout_s=30,
     folders=("render/{sequence}", "render/.tmp-{sequence}", "preview/{sequence}.mp4", "preview/.tmp-*-{sequence}.mp4"),
-    cost=0.2,
+    cost=0.125,
 )
 EXPORT = Stage(
     name="export",
@@ -236,5 +236,5 @@ EXPORT = Stage(
     timeout_s=1800,
     frame_timeout_s=30,
     folders=("export/{sequence}", "export/.tmp-{sequence}"),
-    cost=0.1,
+    cost=0.05,
 )

@@ -1,5 +1,6 @@
 """The command line: every option reaches the configuration, mistakes end with exit code 2, help is light."""
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import yaml
 from raytrack import cli
 from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
+from raytrack.pipeline.lock import sole_writer
 
 
 def config_of(line: str) -> RunConfig:
@@ -148,3 +150,18 @@ def test_status_of_a_folder_without_a_run(tmp_path, capsys):
 def test_purge_of_an_unknown_subject(tmp_path, capsys):
     assert cli.main(["purge", str(tmp_path), "--subject", "nobody"]) == 2
     assert "holds nothing about a subject 'nobody'" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_run_writes_to(tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / ".work").mkdir(parents=True)
+    with sole_writer(out):
+        assert cli.main(["run", "a.mp4", "--out", str(out), "--sequential"]) == 2
+    assert f"is being written by process {os.getpid()} of " in capsys.readouterr().err
+
+
+def test_a_clip_that_is_not_there(tmp_path, capsys):
+    assert cli.main(["run", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "o"), "--sequential"]) == 1
+    printed = capsys.readouterr().out
+    assert "none.mp4: no such file or folder" in printed
+    assert "to try again: raytrack run" in printed
