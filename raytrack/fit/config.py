@@ -14,7 +14,7 @@ class Weights:
     """Mean absolute colour error over the covered pixels."""
     landmark: float = 10.0
     """Mean landmark distance in normalised image units (2 = the longer image side)."""
-    gap: float = 20.0
+    gap: float = 10.0
     """Mean error of the openings between lips and between eyelids, same unit."""
     matte: float = 30.0
     """Mean absolute difference of rendered coverage and matte, above the chin;
