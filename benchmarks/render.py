@@ -3,6 +3,9 @@
 A step is: head model, camera, normals, shading of 512² texels, antialiasing, mean absolute error against an image, the
 gradient of all of it, and Adam on the texture. Other work on the machine makes a step slower, never faster, so that the
 fastest of many is the number to compare; the median says how busy the machine was.
+
+torch itself has one thread: the pause in which its threads spin after each operation takes the cores from the
+renderer's (measured on a busy two-core machine: 10 × slower with two).
 """
 
 import argparse
@@ -77,10 +80,10 @@ def measure(step: Callable[[], None], seconds: float) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="of the renderer and of torch (default: 2)")
+    parser.add_argument("--threads", type=int, default=2, help="of the renderer (default: 2)")
     parser.add_argument("--seconds", type=float, default=4.0, help="to spend on each row (default: 4)")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     start = time.perf_counter()
     warm_up()
     print(f"kernels ready in {time.perf_counter() - start:.1f} s")

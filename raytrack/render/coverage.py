@@ -103,7 +103,7 @@ def perspective_weights(
     """
     relative = corners[..., :2] - centres[..., None, :] * corners[..., 3:]
     areas = _cross(relative[..., [1, 2, 0], :], relative[..., [2, 0, 1], :])
-    return areas[..., :2] / areas.sum(dim=-1, keepdim=True)
+    return areas[..., :2] / _nonzero(areas.sum(dim=-1, keepdim=True))
 
 
 def weight_slopes(
@@ -113,7 +113,7 @@ def weight_slopes(
     height, width = size_hw
     relative = corners[..., :2] - centres[..., None, :] * corners[..., 3:]
     following, last = relative[..., [1, 2, 0], :], relative[..., [2, 0, 1], :]
-    total = _cross(following, last).sum(dim=-1, keepdim=True)
+    total = _nonzero(_cross(following, last).sum(dim=-1, keepdim=True))
     weights = perspective_weights(corners, centres)
     slopes = []
     for step in ([2 / width, 0], [0, 2 / height]):
@@ -121,6 +121,11 @@ def weight_slopes(
         areas = _cross(moved[..., [1, 2, 0], :], last) + _cross(following, moved[..., [2, 0, 1], :])
         slopes.append((areas[..., :2] - weights * areas.sum(dim=-1, keepdim=True)) / total)
     return torch.stack(slopes, dim=-2)
+
+
+def _nonzero(total: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Areas to divide by: 1 in place of 0, which a face seen edge-on has."""
+    return torch.where(total == 0, 1, total)
 
 
 def _cross(first: Float[Tensor, "*batch 2"], second: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:

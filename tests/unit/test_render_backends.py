@@ -120,6 +120,22 @@ def test_nothing_to_see(name: str) -> None:
     assert not texture.grad.any()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_are_finite(name: str, seed: int) -> None:
+    """Also where a face that is seen edge-on, or not at all, has an area of exactly zero."""
+    view = scene(ellipsoid(40, 48, 0.05), size_hw=(120, 100), texture_size=64, frames=3, seed=seed)
+    squashed = view.vertices.clone()
+    squashed[1, ::3] = squashed[1, 0]
+    clip = view.camera.clip(squashed).requires_grad_()
+    texture, light = view.texture.requires_grad_(), view.light.requires_grad_()
+    renderer = view.renderer(name)
+    image, fragments = renderer.shade(clip, renderer.vertex_normals(view.vertices), texture, light, view.background)
+    renderer.antialias(image, clip, fragments).square().sum().backward()
+    for tensor in (clip, texture, light):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+
+
 def test_antialias_blends_by_area(square: Renderer) -> None:
     """A square whose right side lies a quarter into a column covers a quarter of it."""
     for shift, expected in ((0.25, 0.25), (0.5, 0.5), (0.75, 0.75)):
