@@ -19,13 +19,13 @@ def _source_digest() -> str:
 
 def _cache_folder() -> Path:
     """A folder that only this user can write: compiled code is run from it."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = base / "raytrack" / f"numba-{_source_digest()}"
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        folder = base / "raytrack" / f"numba-{_source_digest()}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # not writable; no home folder
         return Path(tempfile.mkdtemp(prefix="raytrack-numba-"))
 
 
