@@ -111,10 +111,13 @@ def test_damaged_assets(out, clip, monkeypatch, capsys):
 
 def test_one_frame_of_odd_size_grey_sixteen_bits_and_alpha(tmp_path, out):
     colour = noise(1, 45, 67)[0]
+    alpha = np.full((45, 67, 1), 128, np.uint8)
+    alpha[:, :20] = 0
     pictures = {
         "grey": colour[..., 0],
         "deep": colour.astype(np.uint16) * 257,
-        "alpha": np.concatenate([colour, np.full((45, 67, 1), 128, np.uint8)], axis=2),
+        "alpha": np.concatenate([colour, alpha], axis=2),
+        "opaque": np.concatenate([colour, np.full_like(alpha, 255)], axis=2),
     }
     for name, picture in pictures.items():
         (tmp_path / name).mkdir()
@@ -125,9 +128,9 @@ def test_one_frame_of_odd_size_grey_sixteen_bits_and_alpha(tmp_path, out):
         assert image.shape == (45, 67, 3)
     table = read_table(out, "alphas")
     methods = dict(zip(table["sequence"].to_pylist(), table["method"].to_pylist(), strict=True))
-    assert methods == {"grey": "selfie", "deep": "selfie", "alpha": "footage"}
+    assert methods == {"grey": "selfie", "deep": "selfie", "alpha": "footage", "opaque": "selfie"}
     matte = cv2.imread(str(out / "frames/alpha/alpha_maps/000000.png"), cv2.IMREAD_UNCHANGED)
-    assert (matte == 128).all()
+    np.testing.assert_array_equal(matte, alpha[..., 0])
 
 
 def test_smaller_copies(out, clip):
