@@ -9,10 +9,12 @@ from typing import Any
 
 from raytrack.assets import asset_sha256
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.pipeline.leftovers import remove_files, traces
 from raytrack.pipeline.sources import source_digests
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
+from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.store import part_path, read_footer, read_part
+from raytrack.tables.store import read_footer, read_part
 
 
 class PartState(enum.Enum):
@@ -139,23 +141,8 @@ class SequencePlan:
             ]
             footers = [read_footer(path) for path in kept]
             keep = {*kept, *(self.out / name for footer in footers if footer for name in footer.files)}
-            for path in self._traces(stage):
-                if path not in keep:
-                    path.unlink()
-                    if not any(path.parent.iterdir()):
-                        path.parent.rmdir()
+            remove_files(path for path in traces(self.out, self.key, stage) if path not in keep)
         self.sweep_scratch()
-
-    def _traces(self, stage: Stage) -> Iterator[Path]:
-        """Files that only this stage writes, for this sequence: parts of any table, and its folders' files."""
-        tables = self.out / "tables"
-        for table in tables.iterdir() if tables.is_dir() else ():
-            if table.name not in {"runs", "failures"}:
-                folder = part_path(self.out, table.name, self.key, "x").parent
-                yield from sorted(folder.glob(f"part-{stage.name}-[0-9]*.parquet"))
-        for pattern in stage.folders:
-            for path in sorted(self.out.glob(pattern.format(sequence=self.name))):
-                yield from (file for file in sorted(path.rglob("*")) if file.is_file()) if path.is_dir() else (path,)
 
     def sweep_scratch(self) -> None:
         """Remove checkpoints that nothing will resume from: those of finished items and of other configurations."""
@@ -188,7 +175,7 @@ def plan_sequence(
 
     Raises:
         AssetError: An asset is not known.
-        InputError: The footage is not there or cannot be read.
+        InputError: The footage is not there or cannot be read, or its ground truth is of another clip.
     """
     digests = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources))
     fingerprints: dict[str, str] = {}
@@ -211,6 +198,9 @@ def plan_sequence(
     )
     plan.expand(FolderListings())
     plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
+    needs_truth = any("ground_truth" in stage.sources and stage.name not in plan.cached for stage in stages)
+    if sequence.ground_truth and needs_truth:
+        check_truth(sequence, config.extract)
     return plan
 
 

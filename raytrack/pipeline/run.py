@@ -14,12 +14,14 @@ from raytrack.errors import OutputError, RaytrackError
 from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
+from raytrack.pipeline.leftovers import remove_namesakes
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
 from raytrack.pipeline.ray_environment import prepare_environment
 from raytrack.pipeline.records import FailureRecord, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
+from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, write_summary
 from raytrack.tables.keys import SequenceKey
 
@@ -50,6 +52,14 @@ def run_job(
     _make_folders(out)
     with sole_writer(out):
         _write_config(config, out)
+        every_stage = (*stages, *(stage for stage in all_stages(config) if stage.name not in {s.name for s in stages}))
+        for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], every_stage):
+            logger.warning(
+                "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
+                namesake.sequence,
+                namesake.subject,
+                namesake.dataset,
+            )
         plans, unreadable = plan_job(config, out, stages)
         with contextlib.ExitStack() as stack:
             if display is not None:

@@ -152,7 +152,8 @@ class Stage:
     retries: int = 2
     """How often an item is tried again after a transient or system failure."""
     folders: tuple[str, ...] = ()
-    """Patterns, relative to the output folder with ``{sequence}`` in them, of what only this stage writes."""
+    """Patterns, relative to the output folder with ``{sequence}`` in them, of what only this stage writes; in their
+    last component, ``{pid}`` stands for digits."""
     cost: float = 1.0
     """Expected share of a sequence's time, for the remaining-time estimate; any unit."""
 

@@ -100,7 +100,10 @@ def render(context: StageContext) -> StageOutput:
     from raytrack.head.library import load_head
     from raytrack.pipeline.observation import read_observation
 
-    name, truth = context.name, context.sequence.ground_truth
+    name, truth = context.name, None
+    if context.sequence.ground_truth:
+        truth = GroundTruth.load(source_path(context.sequence.ground_truth))
+        truth = truth.of_frames(context.read("frames")["source_frame"].to_numpy())
     observation = read_observation(context)
     preview = f"preview/{name}.mp4"
     (context.out / "preview").mkdir(exist_ok=True)
@@ -113,7 +116,7 @@ def render(context: StageContext) -> StageOutput:
         config=context.config["export"],
         renderer_name=context.config["renderer"],
         num_threads=context.cpus,
-        truth=GroundTruth.load(source_path(truth)) if truth else None,
+        truth=truth,
     )
     num_frames = observation.num_frames
     rows = [
@@ -222,7 +225,12 @@ RENDER = Stage(
     resources=Resources(cpus=2),
     timeout_s=1800,
     frame_timeout_s=30,
-    folders=("render/{sequence}", "render/.tmp-{sequence}", "preview/{sequence}.mp4", "preview/.tmp-*-{sequence}.mp4"),
+    folders=(
+        "render/{sequence}",
+        "render/.tmp-{sequence}",
+        "preview/{sequence}.mp4",
+        "preview/.tmp-{pid}-{sequence}.mp4",
+    ),
     cost=0.125,
 )
 EXPORT = Stage(

@@ -8,7 +8,7 @@ work is done can be seen without reading any row. Equal rows give equal bytes.
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 
-from raytrack.errors import RaytrackError
+from raytrack.errors import ConfigError, RaytrackError
 from raytrack.tables.keys import SequenceKey
 
 SCHEMA_VERSION = 1
@@ -128,6 +128,17 @@ def read_parts(paths: Iterable[Path]) -> pa.Table:
     if not parts:
         raise ValueError("no parts to read")
     return pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+
+
+def sequence_folders(out: Path) -> Iterator[tuple[SequenceKey, Path]]:
+    """Every folder of a sequence in every table; a sequence comes once for each table that knows of it."""
+    for folder in sorted((out / "tables").glob("*/dataset=*/subject=*/sequence=*")):
+        dataset, subject, sequence = (part.partition("=")[2] for part in folder.parts[-3:])
+        try:
+            key = SequenceKey(dataset=dataset, subject=subject, sequence=sequence)
+        except ConfigError:
+            continue  # Not a folder of ours.
+        yield key, folder
 
 
 def read_table(out: Path, table: str) -> pa.Table | None:

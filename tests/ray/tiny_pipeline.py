@@ -60,7 +60,9 @@ def frames(context) -> StageOutput:
     for frame in context.chunk.frames:
         time.sleep(orders(context).get("slow", 0))
         context.progress(frame - context.chunk.start, len(context.chunk.frames))
-        (folder / f"{frame:06d}.png").write_bytes(hashlib.sha256(bytes([frame])).digest() * 100)
+        (folder / f"{frame:06d}.png").write_bytes(
+            hashlib.sha256(bytes([frame, orders(context).get("shade", 0)])).digest() * 100
+        )
         names.append(f"frames/{context.name}/images/{frame:06d}.png")
     rows = pa.table({"frame": pa.array(context.chunk.frames, pa.int32()), "image": names})
     return StageOutput(rows=rows, files=tuple(names))
