@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from raytrack import assets, cli
+from raytrack.config import RunConfig, SequenceConfig
+from raytrack.media.config import ExtractConfig
 from raytrack.media.encode import write_video
 from raytrack.pipeline import stages_footage
+from raytrack.pipeline.run import plan_job
+from raytrack.pipeline.stages import all_stages
 from raytrack.tables.schemas import from_vectors
 from raytrack.tables.store import read_table
 
@@ -185,3 +189,21 @@ def test_the_resolved_configuration_is_a_job_file(out, clip):
     assert cli.main(["preprocess", str(out / "config.yaml"), "--out", str(out), "--sequential"]) == 0
     assert read_table(out, "runs").num_rows == runs, "nothing is left to do"
     assert not (out / "summary.json").exists() or json.loads((out / "summary.json").read_text())
+
+
+def test_the_truth_of_another_clip_is_found_before_any_work(tmp_path, out, clip):
+    demo = "assets:demo/ground_truth.npz"
+    (tmp_path / "text.npz").write_text("no archive")
+    config = RunConfig(
+        sequences=(
+            SequenceConfig(video="assets:demo/demo.mp4", name="right", ground_truth=demo),
+            SequenceConfig(video=str(clip), name="other", ground_truth=demo),
+            SequenceConfig(video=str(clip), name="damaged", ground_truth=str(tmp_path / "text.npz")),
+        ),
+        extract=ExtractConfig(every=7),
+    )
+    plans, unreadable = plan_job(config, out, all_stages(config))
+    assert [plan.name for plan in plans] == ["right"]
+    words = {key.sequence: str(error) for key, error in unreadable.items()}
+    assert "the ground truth has 90 frames, the footage 6" in words["other"]
+    assert "text.npz" in words["damaged"]

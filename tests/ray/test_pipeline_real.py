@@ -185,3 +185,12 @@ def test_matting_changes_what_follows_from_it(copied, job):
     changed = changed_by(copied, job, "--matting", "none")
     assert changed >= {"frames", "tables/alphas", "tracks"}
     assert "tables/landmarks" not in changed
+
+
+def test_truth_is_compared_with_the_frames_that_are_taken(copied, job, tmp_path):
+    with_truth = tmp_path / "truth.yaml"
+    with_truth.write_text(JOB.replace("name: demo,", 'name: demo, ground_truth: "assets:demo/ground_truth.npz",'))
+    raytrack("run", with_truth, "--out", copied, "--sequential")
+    (entry,) = json.loads((copied / "summary.json").read_text())["sequences"].values()
+    assert 0 < entry["ground_truth"]["landmark_error_px"] < 4
+    assert 0 < entry["ground_truth"]["face_error_mm"] < 5
