@@ -18,6 +18,9 @@ from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmark
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
 
+_READING = ("datasets", "media", "tables/schemas.py")
+"""Code that decides which frames there are and what they look like."""
+
 
 def frame_path(name: str, frame: int, folder: str = "images") -> str:
     """Where a frame's picture lies, relative to the output folder."""
@@ -205,6 +208,7 @@ PROBE = Stage(
     name="probe",
     version=1,
     function=probe,
+    code=_READING,
     table="sequences",
     reads=_extract,
     sources=("video",),
@@ -215,6 +219,7 @@ EXTRACT = Stage(
     name="frames",
     version=1,
     function=extract_frames,
+    code=_READING,
     table="frames",
     reads=_extract,
     sources=("video",),
@@ -229,6 +234,7 @@ SHRINK = Stage(
     name="downsample",
     version=1,
     function=shrink_frames,
+    code=("media", "tables/schemas.py"),
     table="exports",
     reads=lambda config: config.extract.downsample_scales,
     after=("frames",),
@@ -242,6 +248,7 @@ MATTE = Stage(
     name="alphas",
     version=1,
     function=matte,
+    code=(*_READING, "observe"),
     table="alphas",
     reads=lambda config: {"extract": _extract(config), "matting": config.matting},
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
@@ -257,6 +264,7 @@ LANDMARKS = Stage(
     name="landmarks",
     version=1,
     function=find_landmarks,
+    code=("media", "observe", "tables/schemas.py"),
     table="landmarks",
     reads=lambda config: config.landmarks,
     assets=lambda _config: (

@@ -25,6 +25,11 @@ from raytrack.tables.schemas import (
 # ruff: noqa: PLC0415
 
 _OBSERVED = ("probe", "frames", "alphas", "landmarks")
+_TRACKING = (
+    *("fit", "geometry", "head", "media", "observe", "render"),
+    *("pipeline/observation.py", "tables/schemas.py"),
+)
+"""Code that decides what a track is."""
 
 
 def track_path(name: str) -> str:
@@ -201,6 +206,7 @@ TRACK = Stage(
     name="track",
     version=1,
     function=track,
+    code=_TRACKING,
     table="track",
     # The number of threads changes no result.
     reads=lambda config: {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)},
@@ -217,6 +223,7 @@ RENDER = Stage(
     name="render",
     version=1,
     function=render,
+    code=(*_TRACKING, "export"),
     table="exports",
     reads=lambda config: {"head": head_identity(config), "renderer": config.track.renderer, "export": config.export},
     assets=_head_assets,
@@ -237,6 +244,7 @@ EXPORT = Stage(
     name="export",
     version=1,
     function=export,
+    code=(*_TRACKING, "export"),
     table="exports",
     reads=lambda config: {"head": head_identity(config), "export": config.export},
     assets=_head_assets,
