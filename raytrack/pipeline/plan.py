@@ -9,8 +9,9 @@ from typing import Any
 
 from raytrack.assets import asset_sha256
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.pipeline.digests import Digests
 from raytrack.pipeline.leftovers import remove_files, traces
-from raytrack.pipeline.sources import source_digests
+from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
 from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
@@ -169,19 +170,27 @@ class SequencePlan:
 
 
 def plan_sequence(
-    out: Path, config: RunConfig, stages: tuple[Stage, ...], sequence: SequenceConfig, order: int
+    out: Path, config: RunConfig, stages: tuple[Stage, ...], sequence: SequenceConfig, order: int, digests: Digests
 ) -> SequencePlan:
     """Find out what is left to do for one sequence.
+
+    Args:
+        out: The output folder.
+        config: The run's configuration.
+        stages: The stages, each after those that it needs.
+        sequence: The sequence.
+        order: Its position in the job.
+        digests: What is known of the footage's files.
 
     Raises:
         AssetError: An asset is not known.
         InputError: The footage is not there or cannot be read, or its ground truth is of another clip.
     """
-    digests = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources))
+    sources = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources), digests)
     fingerprints: dict[str, str] = {}
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
-            stage, config, asset_sha256=asset_sha256, source_sha256=digests, upstream=fingerprints
+            stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints
         )
     plan = SequencePlan(
         out=out,
@@ -199,7 +208,7 @@ def plan_sequence(
     plan.expand(FolderListings())
     plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
     needs_truth = any("ground_truth" in stage.sources and stage.name not in plan.cached for stage in stages)
-    if sequence.ground_truth and needs_truth:
+    if sequence.ground_truth and needs_truth and source_path(sequence.ground_truth).exists():
         check_truth(sequence, config.extract)
     return plan
 

@@ -11,6 +11,7 @@ import yaml
 
 from raytrack.config import RunConfig, to_mapping
 from raytrack.errors import OutputError, RaytrackError
+from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
@@ -60,7 +61,9 @@ def run_job(
                 namesake.subject,
                 namesake.dataset,
             )
-        plans, unreadable = plan_job(config, out, stages)
+        digests = Digests(out / ".work" / DIGESTS_FILE)
+        plans, unreadable = plan_job(config, out, stages, digests)
+        digests.save()
         with contextlib.ExitStack() as stack:
             if display is not None:
                 stack.callback(display.close)
@@ -73,14 +76,22 @@ def run_job(
 
 
 def plan_job(
-    config: RunConfig, out: Path, stages: tuple[Stage, ...]
+    config: RunConfig, out: Path, stages: tuple[Stage, ...], digests: Digests | None = None
 ) -> tuple[list[SequencePlan], dict[SequenceKey, RaytrackError]]:
-    """What is left to do for each sequence, and why some cannot be planned at all."""
+    """What is left to do for each sequence, and why some cannot be planned at all.
+
+    Args:
+        config: The run's configuration.
+        out: The output folder.
+        stages: The stages, each after those that it needs.
+        digests: What is known of the footage; by default what the last run knew, also of files that are gone.
+    """
+    digests = digests or Digests(out / ".work" / DIGESTS_FILE, trust_missing=True)
     plans: list[SequencePlan] = []
     unreadable: dict[SequenceKey, RaytrackError] = {}
     for order, sequence in enumerate(config.sequences):
         try:
-            plans.append(plan_sequence(out, config, stages, sequence, order))
+            plans.append(plan_sequence(out, config, stages, sequence, order, digests))
         except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
             unreadable[sequence.key] = error
     return plans, unreadable

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.media.config import ExtractConfig
+from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
@@ -58,7 +59,7 @@ def probe(context: StageContext) -> StageOutput:
     sequence = _footage(context, context.config)
     source = sequence.cameras[0].source
     row = {
-        "source_sha256": content_sha256(context.sequence.video),
+        "source_sha256": content_sha256(context.sequence.video, Digests(context.out / ".work" / DIGESTS_FILE)),
         "kind": "video" if hasattr(source, "codec") else "images",
         "codec": getattr(source, "codec", None),
         "num_source_frames": source.num_frames,

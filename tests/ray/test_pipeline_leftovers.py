@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import pyarrow as pa
 import pytest
 import tiny_pipeline as tiny
 
-from raytrack.config import SequenceConfig
+from raytrack.config import RunConfig, SequenceConfig
 from raytrack.pipeline.leftovers import traces
+from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.stages_track import RENDER
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.store import read_table
@@ -50,3 +52,18 @@ def test_unfinished_previews_of_other_sequences_are_not_ours(out):
         (out / "preview" / name).touch()
     key = SequenceKey(dataset="d", subject="s", sequence="a")
     assert sorted(path.name for path in traces(out, key, RENDER)) == [".tmp-12-a.mp4", "a.mp4"]
+
+
+def test_an_output_folder_inside_the_images_does_not_change_them(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"a picture")
+    rows = pa.table({"num_frames": [1]})
+    stages = (
+        Stage(
+            name="probe", version=1, function=lambda _: StageOutput(rows=rows), table="sequences", sources=("video",)
+        ),
+    )
+    config = RunConfig(sequences=(SequenceConfig(video=str(folder), name="a"),))
+    assert tiny.run(config, folder / "out", stages=stages).exit_code == 0
+    assert tiny.run(config, folder / "out", stages=stages).outcomes[0].plan.cached == {"probe"}
