@@ -1,6 +1,8 @@
 """The real stages on footage that cannot be used, and on footage that is merely odd."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -207,3 +209,13 @@ def test_the_truth_of_another_clip_is_found_before_any_work(tmp_path, out, clip)
     words = {key.sequence: str(error) for key, error in unreadable.items()}
     assert "the ground truth has 90 frames, the footage 6" in words["other"]
     assert "text.npz" in words["damaged"]
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(out, clip):
+    command = [sys.executable, "-m", "raytrack", "preprocess", str(clip), "--out", str(out), "--sequential"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline().startswith("1 sequence, ")
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        assert running.wait() == 0
+    assert read_table(out, "landmarks").num_rows == 6
