@@ -1,6 +1,7 @@
 """The real stages on footage that cannot be used, and on footage that is merely odd."""
 
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -9,9 +10,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from raytrack import assets, cli
-from raytrack.config import RunConfig, SequenceConfig
+from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.media.config import ExtractConfig
 from raytrack.media.encode import write_video
 from raytrack.pipeline import stages_footage
@@ -183,6 +185,51 @@ def test_status_and_purge(out, clip, capsys):
     assert cli.main(["purge", str(out), "--subject", "clip"]) == 0
     assert not list(out.rglob("*clip*"))
     assert not (out / "config.yaml").exists()
+
+
+def held(out, word) -> list[str]:
+    """Files and folders whose path or content has the word in it, scratch included."""
+    found = [path for path in out.rglob("*") if path.name != "lock"]
+    return [str(path) for path in found if word in path.name or (path.is_file() and word.encode() in path.read_bytes())]
+
+
+def test_purge_takes_one_subject_and_leaves_the_others(tmp_path, out, clip, capsys):
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "sequences:\n"
+        "- {video: clip.mp4, name: cheery, subject: anna}\n"
+        "- {video: clip.mp4, name: gloomy, subject: anna_b}\n"
+        "extract: {max_frames: 2}\n"
+    )
+    assert preprocess(out, job) == 0
+    (out / "summary.json").write_text(json.dumps({"run": {"seconds": 1}, "sequences": {"cheery": {}, "gloomy": {}}}))
+    leftovers = ("render/.tmp-cheery", "export/.tmp-cheery", ".work/cheery", "preview")
+    for folder in leftovers:
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    (out / "preview/.tmp-77-cheery.mp4").write_text("half")
+    (out / "preview/.tmp-77-not-cheery.mp4").write_text("another's")
+    shutil.rmtree(out / ".work")
+    for unknown in ("anna b", "Anna", "ann*", ""):
+        assert cli.main(["purge", str(out), "--subject", unknown]) == 2
+        assert "subjects: anna, anna_b" in capsys.readouterr().err
+    assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
+    (out / "preview/.tmp-77-not-cheery.mp4").unlink()
+    assert held(out, "cheery") == []
+    assert set(read_table(out, "landmarks")["subject"].to_pylist()) == {"anna_b"}
+    assert list(json.loads((out / "summary.json").read_text())["sequences"]) == ["gloomy"]
+    assert [sequence.key.subject for sequence in load_job(out / "config.yaml").sequences] == ["anna_b"]
+    runs = read_table(out, "runs").num_rows
+    assert preprocess(out, out / "config.yaml") == 0
+    assert read_table(out, "runs").num_rows == runs, "what is left is still whole"
+
+
+def test_purge_of_a_subject_whose_work_has_only_begun(out, clip):
+    (out / ".work").mkdir(parents=True)
+    config = RunConfig(sequences=(SequenceConfig(video=str(clip), subject="anna"),))
+    (out / "config.yaml").write_text(yaml.safe_dump(to_mapping(config)))
+    (out / "frames/clip/images").mkdir(parents=True)
+    assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
+    assert held(out, "clip") == held(out, "anna") == []
 
 
 def test_the_resolved_configuration_is_a_job_file(out, clip):
