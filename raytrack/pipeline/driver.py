@@ -48,7 +48,8 @@ class _Ready:
 class Driver:
     """Runs the items of several sequences' plans on one executor."""
 
-    def __init__(self, plans: list[SequencePlan], *, time_limit_factor: float, watcher: Watcher) -> None:
+    def __init__(self, plans: list[SequencePlan], *, run_id: str, time_limit_factor: float, watcher: Watcher) -> None:
+        self._run_id = run_id
         self._plans = {plan.order: plan for plan in plans}
         self._order = {plan.name: plan.order for plan in plans}
         self._stages = plans[0].stages if plans else ()
@@ -107,7 +108,8 @@ class Driver:
         self._num_running[plan.order] += 1
         self._watcher.started(plan, stage, entry.index)
         limit_s = plan.limit_s(stage, entry.index) * self._time_limit_factor
-        executor.submit(WorkItem(stage=stage, context=context, config=plan.configs[stage.name].text, limit_s=limit_s))
+        config = plan.configs[stage.name].text
+        executor.submit(WorkItem(stage=stage, context=context, config=config, limit_s=limit_s, run_id=self._run_id))
         return cpus
 
     def _settle(self, item: WorkItem, result: ItemResult) -> None:

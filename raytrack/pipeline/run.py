@@ -51,7 +51,7 @@ def run_job(
     started = time.perf_counter()
     out = out.resolve()
     _make_folders(out)
-    with sole_writer(out):
+    with sole_writer(out) as run_id:
         _write_config(config, out)
         every_stage = (*stages, *(stage for stage in all_stages(config) if stage.name not in {s.name for s in stages}))
         for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], every_stage):
@@ -67,7 +67,7 @@ def run_job(
         with contextlib.ExitStack() as stack:
             if display is not None:
                 stack.callback(display.close)
-            _work(config, out, stages, plans, sequential=sequential, display=display)
+            _work(config, out, stages, plans, run_id=run_id, sequential=sequential, display=display)
         outcomes = _outcomes(config, out, plans, unreadable)
         seconds = time.perf_counter() - started
         with_scores = any(stage.name == SCORES_STAGE for stage in stages)
@@ -103,6 +103,7 @@ def _work(
     stages: tuple[Stage, ...],
     plans: list[SequencePlan],
     *,
+    run_id: str,
     sequential: bool,
     display: Display | None,
 ) -> None:
@@ -114,7 +115,12 @@ def _work(
         display.planned(plans, stages, runs_on)
     if all(plan.finished for plan in plans):
         return
-    driver = Driver(plans, time_limit_factor=config.pipeline.time_limit_factor, watcher=display or Display.silent())
+    driver = Driver(
+        plans,
+        run_id=run_id,
+        time_limit_factor=config.pipeline.time_limit_factor,
+        watcher=display or Display.silent(),
+    )
     with _executor(out, stages, cpus, sequential=sequential) as executor:
         driver.run(executor)
 

@@ -48,6 +48,8 @@ class WorkItem:
     config: str
     """The configuration that the stage reads, as JSON."""
     limit_s: float
+    run_id: str
+    """Of the run that the item belongs to; see `raytrack.pipeline.lock.working`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,13 @@ def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
     started, context = time.perf_counter(), item.context
     warnings: list[str] = []
     try:
-        with working(context.out), _time_limit(item, armed=own_process), one_thread(), _heard(warnings):
+        with (
+            working(context.out, item.run_id),
+            _progress_forgotten(context),
+            _time_limit(item, armed=own_process),
+            one_thread(),
+            _heard(warnings),
+        ):
             output = item.stage.function(context)
             seconds = time.perf_counter() - started
             _commit(item, output, seconds, warnings)
@@ -88,6 +96,12 @@ def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
     except Exception as error:
         failure = Failure(kind=failure_kind(error), error=_in_words(error), traceback=traceback.format_exc())
         return ItemResult(seconds=time.perf_counter() - started, failure=failure, warnings=tuple(warnings))
+
+
+@contextlib.contextmanager
+def _progress_forgotten(context: StageContext) -> Iterator[None]:
+    try:
+        yield
     finally:
         forget_progress(context.work_folder / f"progress-{context.item}.json")
 
