@@ -9,6 +9,7 @@ import pyarrow as pa
 from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
+from raytrack.export.config import ExportConfig
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
@@ -202,6 +203,11 @@ def _head_assets(config: RunConfig) -> tuple[str, ...]:
     return ("head/head.npz",) if config.head == DEFAULT_HEAD else ()
 
 
+def _picture_options(config: ExportConfig) -> ExportConfig:
+    """What decides how pictures and preview look; nothing of the dataset."""
+    return ExportConfig(png_compression=config.png_compression, preview_width_px=config.preview_width_px)
+
+
 TRACK = Stage(
     name="track",
     version=1,
@@ -225,7 +231,11 @@ RENDER = Stage(
     function=render,
     code=(*_TRACKING, "export"),
     table="exports",
-    reads=lambda config: {"head": head_identity(config), "renderer": config.track.renderer, "export": config.export},
+    reads=lambda config: {
+        "head": head_identity(config),
+        "renderer": config.track.renderer,
+        "export": _picture_options(config.export),
+    },
     assets=_head_assets,
     sources=("ground_truth",),
     after=(*_OBSERVED, "track"),

@@ -232,12 +232,26 @@ def test_purge_of_a_subject_whose_work_has_only_begun(out, clip):
     assert held(out, "clip") == held(out, "anna") == []
 
 
-def test_the_resolved_configuration_is_a_job_file(out, clip):
-    assert preprocess(out, clip, "--seed", 9) == 0
-    runs = read_table(out, "runs").num_rows
-    assert cli.main(["preprocess", str(out / "config.yaml"), "--out", str(out), "--sequential"]) == 0
+def test_the_resolved_configuration_is_a_job_file(tmp_path, out, clip, monkeypatch):
+    assert preprocess(out, clip, "--seed", 9, "--target-fps", 12.5) == 0
+    runs, resolved = read_table(out, "runs").num_rows, (out / "config.yaml").read_text()
+    assert load_job(out / "config.yaml").track.seed == 9
+    monkeypatch.chdir(tmp_path.parent)
+    assert preprocess(out, out / "config.yaml") == 0
     assert read_table(out, "runs").num_rows == runs, "nothing is left to do"
-    assert not (out / "summary.json").exists() or json.loads((out / "summary.json").read_text())
+    assert (out / "config.yaml").read_text() == resolved
+    assert preprocess(tmp_path / "elsewhere", out / "config.yaml") == 0
+    assert read_table(tmp_path / "elsewhere", "frames").num_rows == 3
+
+
+def test_quiet_says_only_what_failed(tmp_path, out, clip, capfd):
+    assert preprocess(out, clip, "--quiet") == 0
+    assert capfd.readouterr().out == ""
+    assert preprocess(tmp_path / "other", tmp_path / "none.mp4", "--quiet") == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "none.mp4: no such file or folder" in lines[0]
+    assert lines[1].startswith("to try again: raytrack preprocess ")
 
 
 def test_the_truth_of_another_clip_is_found_before_any_work(tmp_path, out, clip):
