@@ -15,7 +15,7 @@ from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
 from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.store import read_footer, read_part
+from raytrack.tables.store import part_path, read_footer, read_part
 
 
 class PartState(enum.Enum):
@@ -67,6 +67,8 @@ class SequencePlan:
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
     """State of each stage's items; a stage is missing until it is known how many items it has."""
+    others: tuple[Stage, ...] = ()
+    """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
     """Stages that were done before this run."""
     _num_frames: dict[str, int] = field(default_factory=dict)
@@ -130,7 +132,12 @@ class SequencePlan:
                 yield from ((stage, index) for index, state in enumerate(states) if state is PartState.TODO)
 
     def sweep(self) -> None:
-        """Remove what earlier runs left of the work that is to be done: nothing of theirs may mix with ours."""
+        """Remove what earlier runs left of the work that is to be done, and all that was made from it.
+
+        Results of the very same work stay, as do those that were made from them.
+        """
+        for stage in self._stale_others():
+            remove_files(traces(self.out, self.key, stage))
         for stage in self.stages:
             if self.stage_done(stage.name):
                 continue
@@ -144,6 +151,22 @@ class SequencePlan:
             keep = {*kept, *(self.out / name for footer in footers if footer for name in footer.files)}
             remove_files(path for path in traces(self.out, self.key, stage) if path not in keep)
         self.sweep_scratch()
+
+    def _stale_others(self) -> list[Stage]:
+        """Stages that are not asked for, but were made from what is about to be replaced."""
+        replaced = {stage.name for stage in self.stages if not self._was_begun(stage)}
+        stale: list[Stage] = []
+        for stage in self.others:  # Each stands after those that it needs.
+            if replaced & set(stage.needs):
+                replaced.add(stage.name)
+                stale.append(stage)
+        return stale
+
+    def _was_begun(self, stage: Stage) -> bool:
+        """Whether some of the work asked for has been committed, and not other work in its place."""
+        paths = part_path(self.out, stage.table, self.key, "x").parent.glob(f"part-{stage.name}-[0-9]*.parquet")
+        footers = (read_footer(path) for path in paths)
+        return any(footer is not None and footer.fingerprint == self.fingerprints[stage.name] for footer in footers)
 
     def sweep_scratch(self) -> None:
         """Remove checkpoints that nothing will resume from: those of finished items and of other configurations."""
@@ -170,7 +193,13 @@ class SequencePlan:
 
 
 def plan_sequence(
-    out: Path, config: RunConfig, stages: tuple[Stage, ...], sequence: SequenceConfig, order: int, digests: Digests
+    out: Path,
+    config: RunConfig,
+    stages: tuple[Stage, ...],
+    sequence: SequenceConfig,
+    order: int,
+    digests: Digests,
+    others: tuple[Stage, ...] = (),
 ) -> SequencePlan:
     """Find out what is left to do for one sequence.
 
@@ -181,6 +210,7 @@ def plan_sequence(
         sequence: The sequence.
         order: Its position in the job.
         digests: What is known of the footage's files.
+        others: Stages that are not asked for, likewise in order.
 
     Raises:
         AssetError: An asset is not known.
@@ -198,6 +228,7 @@ def plan_sequence(
         sequence=sequence,
         key=sequence.key,
         stages=stages,
+        others=others,
         chunk_frames=config.pipeline.chunk_frames,
         head=config.head,
         fingerprints=fingerprints,

@@ -32,7 +32,13 @@ CONFIG_FILE = "config.yaml"
 
 
 def run_job(
-    config: RunConfig, out: Path, stages: tuple[Stage, ...], *, sequential: bool = False, display: Display | None = None
+    config: RunConfig,
+    out: Path,
+    stages: tuple[Stage, ...],
+    *,
+    known_stages: tuple[Stage, ...] = (),
+    sequential: bool = False,
+    display: Display | None = None,
 ) -> RunReport:
     """Carry out some stages of every sequence of a job, as far as they are not done already; sum up in `summary.json`.
 
@@ -40,6 +46,8 @@ def run_job(
         config: The configuration; paths in it are absolute.
         out: The output folder; made when it is not there, readable by its owner alone.
         stages: The stages, each after those that it needs; see `raytrack.pipeline.stage.select`.
+        known_stages: All stages that there are, by default raytrack's: what they left is removed where it was made from
+            something that this run replaces.
         sequential: Work in this process, without Ray and without time limits.
         display: Shows what happens; by default nothing does.
 
@@ -53,16 +61,12 @@ def run_job(
     _make_folders(out)
     with sole_writer(out) as run_id:
         _write_config(config, out)
-        every_stage = (*stages, *(stage for stage in all_stages(config) if stage.name not in {s.name for s in stages}))
-        for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], every_stage):
-            logger.warning(
-                "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
-                namesake.sequence,
-                namesake.subject,
-                namesake.dataset,
-            )
+        others = tuple(
+            stage for stage in known_stages or all_stages(config) if stage.name not in {one.name for one in stages}
+        )
+        _remove_namesakes(config, out, (*stages, *others))
         digests = Digests(out / ".work" / DIGESTS_FILE)
-        plans, unreadable = plan_job(config, out, stages, digests)
+        plans, unreadable = plan_job(config, out, stages, digests, others)
         digests.save()
         with contextlib.ExitStack() as stack:
             if display is not None:
@@ -76,7 +80,11 @@ def run_job(
 
 
 def plan_job(
-    config: RunConfig, out: Path, stages: tuple[Stage, ...], digests: Digests | None = None
+    config: RunConfig,
+    out: Path,
+    stages: tuple[Stage, ...],
+    digests: Digests | None = None,
+    others: tuple[Stage, ...] = (),
 ) -> tuple[list[SequencePlan], dict[SequenceKey, RaytrackError]]:
     """What is left to do for each sequence, and why some cannot be planned at all.
 
@@ -85,13 +93,14 @@ def plan_job(
         out: The output folder.
         stages: The stages, each after those that it needs.
         digests: What is known of the footage; by default what the last run knew, also of files that are gone.
+        others: Stages that are not asked for but may have left results.
     """
     digests = digests or Digests(out / ".work" / DIGESTS_FILE, trust_missing=True)
     plans: list[SequencePlan] = []
     unreadable: dict[SequenceKey, RaytrackError] = {}
     for order, sequence in enumerate(config.sequences):
         try:
-            plans.append(plan_sequence(out, config, stages, sequence, order, digests))
+            plans.append(plan_sequence(out, config, stages, sequence, order, digests, others))
         except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
             unreadable[sequence.key] = error
     return plans, unreadable
@@ -165,6 +174,16 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
         final=True,
         failed_at=datetime.now(tz=timezone.utc),
     )
+
+
+def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -> None:
+    for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], stages):
+        logger.warning(
+            "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
+            namesake.sequence,
+            namesake.subject,
+            namesake.dataset,
+        )
 
 
 def _make_folders(out: Path) -> None:

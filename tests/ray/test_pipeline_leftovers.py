@@ -7,6 +7,7 @@ import pytest
 import tiny_pipeline as tiny
 
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.fit.config import TrackConfig
 from raytrack.pipeline.leftovers import traces
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.stages_track import RENDER
@@ -67,3 +68,22 @@ def test_an_output_folder_inside_the_images_does_not_change_them(tmp_path):
     config = RunConfig(sequences=(SequenceConfig(video=str(folder), name="a"),))
     assert tiny.run(config, folder / "out", stages=stages).exit_code == 0
     assert tiny.run(config, folder / "out", stages=stages).outcomes[0].plan.cached == {"probe"}
+
+
+def left_of(out, *tops) -> list:
+    """What lies in some folders of the output folder, and in tables in their names."""
+    return [name for name in tiny.contents(out) if name.split("/")[0] in tops or "part-render" in name]
+
+
+def test_what_was_made_from_a_replaced_result_goes_also_where_it_is_not_asked_for(tmp_path, out):
+    config = tiny.job(tmp_path / "in", {"a": {}, "b": {}})
+    assert tiny.run(config, out).exit_code == 0
+    without_render = tiny.STAGES[:-1]
+    tiny.run(config, out, stages=without_render)
+    (out / "tracks/a/tracked_params.npz").unlink()
+    tiny.run(config, out, stages=without_render)
+    assert len(left_of(out, "render")) == 2 * (tiny.NUM_FRAMES + 3), "the same work again: renders are still true"
+    one = dataclasses.replace(config, sequences=config.sequences[:1], track=TrackConfig(seed=3))
+    assert tiny.run(one, out, stages=without_render).exit_code == 0
+    assert all("/b/" in name or "sequence=b" in name for name in left_of(out, "render"))
+    assert len(left_of(out, "render")) == tiny.NUM_FRAMES + 3, "other sequences are not touched"

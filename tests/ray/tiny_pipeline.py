@@ -158,7 +158,8 @@ def job(folder: Path, sequences: dict[str, dict], **options) -> RunConfig:
 
 def run(config: RunConfig, out: Path, *, sequential: bool = True, stages=STAGES) -> RunReport:
     """Run the small pipeline."""
-    return run_job(config, out, stages, sequential=sequential, display=Display(sys.stdout, live=False))
+    display = Display(sys.stdout, live=False)
+    return run_job(config, out, stages, known_stages=STAGES, sequential=sequential, display=display)
 
 
 def contents(out: Path) -> dict[str, str]:
