@@ -1,14 +1,18 @@
 """The few kinds of error that a run reports against one sequence or one run."""
 
+from typing import Literal
+
 
 class RaytrackError(Exception):
     """A fault that is not raytrack's own; the message says what the user can do.
 
     Attributes:
-        kind: What the `failures` table calls it.
+        kind: What the `failures` table calls it: the footage's fault (`input`) or the machine's (`system`).
+        passing: Whether trying again may help.
     """
 
-    kind = "input"
+    kind: Literal["input", "system"] = "input"
+    passing: bool = False
 
 
 class InputError(RaytrackError):
@@ -22,6 +26,8 @@ class NoFaceError(InputError):
 class AssetError(RaytrackError):
     """A shipped or installed file is missing, damaged, or not of the expected format."""
 
+    kind = "system"
+
 
 class ConfigError(RaytrackError):
     """A configuration or command line is wrong. Ends the run with exit code 2."""
@@ -29,6 +35,9 @@ class ConfigError(RaytrackError):
 
 class OutputError(RaytrackError):
     """The output folder cannot be written, or belongs to another run. Ends the run with exit code 2."""
+
+    kind = "system"
+    passing = True
 
 
 class NotConvergedError(RaytrackError):

@@ -11,6 +11,7 @@ from raytrack.assets import asset_sha256
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.pipeline.digests import Digests
 from raytrack.pipeline.leftovers import remove_files, traces
+from raytrack.pipeline.records import FailureRecord
 from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
 from raytrack.pipeline.truth_check import check_truth
@@ -71,6 +72,8 @@ class SequencePlan:
     """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
     """Stages that were done before this run."""
+    failures: dict[str, FailureRecord] = field(default_factory=dict)
+    """Why this run gave a stage up."""
     _num_frames: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from raytrack.assets import asset_path
 from raytrack.config import RunConfig, to_mapping
 from raytrack.errors import OutputError, RaytrackError
+from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
@@ -20,7 +22,7 @@ from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
 from raytrack.pipeline.ray_environment import prepare_environment
-from raytrack.pipeline.records import FailureRecord, last_failures, write_failure
+from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, write_summary
@@ -59,23 +61,23 @@ def run_job(
     started = time.perf_counter()
     out = out.resolve()
     _make_folders(out)
-    with sole_writer(out) as run_id:
-        _write_config(config, out)
-        others = tuple(
-            stage for stage in known_stages or all_stages(config) if stage.name not in {one.name for one in stages}
-        )
-        _remove_namesakes(config, out, (*stages, *others))
-        digests = Digests(out / ".work" / DIGESTS_FILE)
-        plans, unreadable = plan_job(config, out, stages, digests, others)
-        digests.save()
-        with contextlib.ExitStack() as stack:
+    others = tuple(stage for stage in known_stages or all_stages(config) if stage.name not in {s.name for s in stages})
+    try:
+        with sole_writer(out) as run_id, contextlib.ExitStack() as stack:
             if display is not None:
                 stack.callback(display.close)
+            _write_config(config, out)
+            _remove_namesakes(config, out, (*stages, *others))
+            digests = Digests(out / ".work" / DIGESTS_FILE)
+            plans, unreadable = plan_job(config, out, stages, digests, others)
+            digests.save()
             _work(config, out, stages, plans, run_id=run_id, sequential=sequential, display=display)
-        outcomes = _outcomes(config, out, plans, unreadable)
-        seconds = time.perf_counter() - started
-        with_scores = any(stage.name == SCORES_STAGE for stage in stages)
-        summary = write_summary(out, outcomes, seconds) if with_scores else None
+            outcomes = _outcomes(config, out, plans, unreadable)
+            seconds = time.perf_counter() - started
+            with_scores = any(stage.name == SCORES_STAGE for stage in stages)
+            summary = write_summary(out, outcomes, seconds) if with_scores else None
+    except OSError as error:
+        raise _as_output_error(error, out) from error
     return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary)
 
 
@@ -103,6 +105,8 @@ def plan_job(
             plans.append(plan_sequence(out, config, stages, sequence, order, digests, others))
         except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
             unreadable[sequence.key] = error
+        except OSError as error:
+            unreadable[sequence.key] = _as_output_error(error, out)
     return plans, unreadable
 
 
@@ -124,6 +128,7 @@ def _work(
         display.planned(plans, stages, runs_on)
     if all(plan.finished for plan in plans):
         return
+    _check_assets(config, plans)
     driver = Driver(
         plans,
         run_id=run_id,
@@ -132,6 +137,17 @@ def _work(
     )
     with _executor(out, stages, cpus, sequential=sequential) as executor:
         driver.run(executor)
+
+
+def _check_assets(config: RunConfig, plans: list[SequencePlan]) -> None:
+    """Look at the shipped files that the work needs before it starts: a damaged one concerns every sequence.
+
+    Raises:
+        AssetError: One is missing or damaged.
+    """
+    to_do = {stage.name: stage for plan in plans for stage in plan.stages if not plan.stage_done(stage.name)}
+    for name in sorted({name for stage in to_do.values() for name in stage.assets(config)}):
+        asset_path(name)
 
 
 def _executor(out: Path, stages: tuple[Stage, ...], cpus: int, *, sequential: bool) -> Executor:
@@ -152,14 +168,22 @@ def _outcomes(
         key = sequence.key
         if key in unreadable:
             failure = _unreadable_failure(unreadable[key])
-            write_failure(out, key, failure)
+            _record(out, key, failure)
             outcomes.append(SequenceOutcome(key=key, plan=None, failures=(failure,)))
             continue
         plan = by_key[key]
-        failures = last_failures(out, key, plan.fingerprints)
+        failures = {**last_failures(out, key, plan.fingerprints), **plan.failures}
         open_failures = tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
         outcomes.append(SequenceOutcome(key=key, plan=plan, failures=open_failures))
     return tuple(outcomes)
+
+
+def _record(out: Path, key: SequenceKey, failure: FailureRecord) -> None:
+    try:
+        write_failure(out, key, failure)
+        fold_records(out, key)
+    except (OSError, RaytrackError) as error:
+        logger.warning("%s: a failure cannot be recorded (%s)", key.sequence, error)
 
 
 def _unreadable_failure(error: RaytrackError) -> FailureRecord:
@@ -167,7 +191,7 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
         stage="plan",
         chunk=0,
         fingerprint="",
-        kind="input",
+        kind=error.kind,
         error=str(error),
         traceback="",
         attempt=1,
@@ -186,21 +210,27 @@ def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -
         )
 
 
+def _as_output_error(error: OSError, path: Path) -> OutputError:
+    return OutputError(
+        f"{error.filename or path}: cannot be read or written ({error.strerror or error}): free space, "
+        "see to its permissions, or choose another --out"
+    )
+
+
 def _make_folders(out: Path) -> None:
     """Make the output folder for its owner's eyes only: faces are personal data."""
-    try:
-        for folder in (out, out / ".work"):
+    for folder in (out, out / ".work", out / "tables"):
+        try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = out / ".work" / f".tmp-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
+            probe = folder / f".tmp-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:  # noqa: PERF203 (three times, and the message names the folder)
+            raise OutputError(f"{folder}: cannot be written ({error.strerror}): choose another --out") from error
 
 
 def _write_config(config: RunConfig, out: Path) -> None:
     """Keep the resolved configuration: a job file for the same run, also used by `raytrack status`."""
-    path = out / CONFIG_FILE
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    text = yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True)
+    with replaced_file(out / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from raytrack.media.files import replaced_file
 from raytrack.pipeline.outcome import SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan
 from raytrack.pipeline.records import stage_seconds
@@ -22,13 +23,14 @@ def write_summary(out: Path, outcomes: tuple[SequenceOutcome, ...], seconds: flo
         out: The output folder.
         outcomes: How each sequence ended.
         seconds: How long the run took.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     sequences = {outcome.key.sequence: _sequence(out, outcome) for outcome in outcomes}
     summary = {"run": {"seconds": round(seconds, 3)}, "sequences": sequences}
-    path = out / SUMMARY_FILE
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replaced_file(out / SUMMARY_FILE) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
 

@@ -113,8 +113,10 @@ def test_damaged_assets(out, clip, monkeypatch, capsys):
     stages_footage._detector.cache_clear()
     assert preprocess(out, clip) == 1
     assets.asset_path.cache_clear()
-    assert "face_detector.npz is damaged" in failure(out)["error"]
-    assert "install raytrack again" in capsys.readouterr().out
+    printed = capsys.readouterr().err
+    assert "face_detector.npz is damaged" in printed
+    assert "install raytrack again" in printed
+    assert read_table(out, "runs") is None, "found before any work"
 
 
 def test_one_frame_of_odd_size_grey_sixteen_bits_and_alpha(tmp_path, out):
