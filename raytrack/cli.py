@@ -186,7 +186,7 @@ def job_config(options: JobOptions) -> RunConfig:
         raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
     if jobs:
         return load_job(Path(jobs[0]), overrides)
-    names = distinct_names([Path(name.removeprefix("assets:")) for name in options.inputs])
+    names = distinct_names(options.inputs)
     sequences = [
         {"video": video, "name": name, "masks": options.masks or ""}
         for video, name in zip(options.inputs, names, strict=True)
@@ -232,7 +232,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no bars must not end a run
     display = Display(sys.stdout, live=sys.stdout.isatty(), quiet=options.quiet)
-    stages = select(all_stages(config), type(options).targets)
+    stages = select(all_stages(config, sequential=options.sequential), type(options).targets)
     report = run_job(config, options.out, stages, sequential=options.sequential, display=display)
     write_report(report, Screen(sys.stdout), retry=_spelled(arguments), quiet=options.quiet)
     return report.exit_code

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.errors import InputError
 from raytrack.media.config import ExtractConfig
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
@@ -124,13 +125,22 @@ def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, st
 
 
 def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tuple[int, np.ndarray]]]:
-    """The matting method that applies, and each frame's matte."""
+    """The matting method that applies, and each frame's matte.
+
+    Raises:
+        InputError: Masks are to be taken where there are none.
+    """
     from raytrack.observe.matting import make_matter, resolve_matting_method
 
     masks = source_path(context.sequence.masks) if context.sequence.masks else None
     own_alpha = bool(context.read("probe")["has_alpha"][0].as_py())
     method = resolve_matting_method(context.config["matting"], has_masks=masks is not None or own_alpha)
     if method == "given" and masks is None:
+        if not own_alpha:
+            raise InputError(
+                "matting 'given' needs masks: name their folder as `masks`, or give footage whose alpha channel tells "
+                "the person from the background"
+            )
         chunk = _frames_of(context)
         footage = _footage(context, context.config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))

@@ -175,6 +175,26 @@ def test_matting_none_and_given(tmp_path, out, clip):
     assert "no mask for frame '000004'" in failure(out)["error"]
 
 
+def test_given_matting_takes_the_footages_own_alpha(tmp_path, out, clip):
+    alpha = np.zeros((64, 96), np.uint8)
+    alpha[:30] = 200
+    (tmp_path / "cut_out").mkdir()
+    for frame, image in enumerate(noise(3)):
+        cv2.imwrite(str(tmp_path / f"cut_out/{frame}.png"), np.dstack([image, alpha]))
+    assert preprocess(out, tmp_path / "cut_out", clip, "--matting", "given") == 3
+    matte = cv2.imread(str(out / "frames/cut_out/alpha_maps/000002.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(matte, alpha)
+    row = failure(out)
+    assert (row["sequence"], row["stage"], row["kind"]) == ("clip", "alphas", "input")
+    assert "matting 'given' needs masks" in row["error"]
+
+
+@pytest.mark.parametrize("option", [("--target-fps", "inf"), ("--target-fps", "1e-300")])
+def test_rates_without_sense_are_refused(out, clip, option):
+    assert preprocess(out, clip, *option) == 2
+    assert not out.exists()
+
+
 def test_status_and_purge(out, clip, capsys):
     preprocess(out, clip)
     capsys.readouterr()

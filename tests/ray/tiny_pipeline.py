@@ -150,7 +150,7 @@ def job(folder: Path, sequences: dict[str, dict], **options) -> RunConfig:
     for name, order in sequences.items():
         (folder / f"{name}.json").write_text(json.dumps(order))
     return RunConfig(
-        sequences=tuple(SequenceConfig(video=str(folder / f"{name}.json")) for name in sequences),
+        sequences=tuple(SequenceConfig(video=str(folder / f"{name}.json"), name=name) for name in sequences),
         pipeline=PipelineConfig(chunk_frames=4),
         **options,
     )

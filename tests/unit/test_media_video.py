@@ -407,3 +407,10 @@ def test_probe_does_not_depend_on_the_name(tmp_path):
 def test_times_increase(tmp_path):
     info = probe(encode(tmp_path / "b.mp4", numbered_frames(30), options=B_FRAMES))
     assert all(b > a for a, b in pairwise(info.pts))
+
+
+def test_a_rate_too_low_for_a_video_is_the_lowest_there_is(tmp_path):
+    write_video(tmp_path / "slow.mp4", numbered_frames(2), 1e-9)
+    assert probe(tmp_path / "slow.mp4").timestamps_s[1] == pytest.approx(1001)
+    with pytest.raises(ValueError, match="positive and finite"):
+        write_video(tmp_path / "never.mp4", numbered_frames(2), float("inf"))

@@ -9,7 +9,7 @@ import textwrap
 import pyarrow as pa
 import pytest
 
-from raytrack.config import PipelineConfig, RunConfig
+from raytrack.config import PipelineConfig, RunConfig, SequenceConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.pipeline import code
 from raytrack.pipeline import stage as stage_module
@@ -141,3 +141,17 @@ def test_select_takes_what_the_targets_need():
         select(stages, ("y",))
     with pytest.raises(ValueError, match="does not stand before it"):
         select(stages[::-1], ("x",))
+
+
+@pytest.mark.parametrize(
+    ("num_sequences", "cpus", "sequential", "expected"),
+    [(1, 8, False, 8), (2, 8, False, 4), (3, 8, False, 2), (20, 8, False, 1), (5, 8, True, 8), (1, 1, False, 1)],
+)
+def test_long_stages_share_all_cpus(num_sequences, cpus, sequential, expected):
+    sequences = tuple(SequenceConfig(video=f"{index}.mp4") for index in range(num_sequences))
+    config = RunConfig(sequences=sequences, pipeline=PipelineConfig(cpus=cpus))
+    given = {stage.name: stage.resources.cpus for stage in all_stages(config, sequential=sequential)}
+    assert {given[name] for name in ("track", "render", "export")} == {expected}
+    assert {given[name] for name in ("frames", "alphas", "landmarks")} == {1}
+    set_by_hand = RunConfig(sequences=sequences, pipeline=PipelineConfig(cpus=cpus, track_cpus=3))
+    assert {stage.resources.cpus for stage in all_stages(set_by_hand) if stage.name == "track"} == {3}
