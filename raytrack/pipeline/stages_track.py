@@ -168,6 +168,7 @@ def export(context: StageContext) -> StageOutput:
         context.config["export"],
         load_image=_counted(context, observation.load_image, observation.num_frames),
         load_alpha=observation.load_alpha,
+        num_threads=context.cpus,
     )
     row = {
         "kind": "dataset",
