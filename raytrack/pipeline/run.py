@@ -21,7 +21,7 @@ from raytrack.pipeline.leftovers import remove_namesakes
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
-from raytrack.pipeline.ray_environment import prepare_environment
+from raytrack.pipeline.ray_environment import cluster_address, prepare_environment
 from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
@@ -122,7 +122,7 @@ def _work(
 ) -> None:
     """Run whatever is left; Ray is started only where there is something to run."""
     cpus = config.pipeline.cpus or available_cpus()
-    address = os.environ.get("RAY_ADDRESS")
+    address = cluster_address()
     runs_on = f"cluster {address}" if address and not sequential else f"{cpus} CPU" + "s" * (cpus != 1)
     if display is not None:
         display.planned(plans, stages, runs_on)
