@@ -50,6 +50,10 @@ class Display:
             f"{cached} cached, {to_run} to run; {runs_on}"
         )
 
+    def warn(self, text: str) -> None:
+        """Write a warning that concerns the whole run."""
+        self._above(f"warning: {text}")
+
     def started(self, plan: SequencePlan, stage: Stage, index: int) -> None:  # noqa: ARG002
         """Note when a sequence's work begins."""
         self._first_start.setdefault(plan.name, time.monotonic())

@@ -14,6 +14,7 @@ from raytrack.config import RunConfig, to_mapping
 from raytrack.errors import OutputError, RaytrackError
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
+from raytrack.pipeline.disk import check_space
 from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
@@ -129,6 +130,9 @@ def _work(
     if all(plan.finished for plan in plans):
         return
     _check_assets(config, plans)
+    tight = check_space(config, out, plans)
+    if display is not None and tight:
+        display.warn(tight)
     driver = Driver(
         plans,
         run_id=run_id,

@@ -16,7 +16,7 @@ from raytrack import assets, cli
 from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.media.config import ExtractConfig
 from raytrack.media.encode import write_video
-from raytrack.pipeline import stages_footage
+from raytrack.pipeline import disk, stages_footage
 from raytrack.pipeline.run import plan_job
 from raytrack.pipeline.stages import all_stages
 from raytrack.tables.schemas import from_vectors
@@ -302,3 +302,47 @@ def test_a_reader_that_leaves_does_not_end_the_run(out, clip):
         assert running.stderr.read() == ""
         assert running.wait() == 0
     assert read_table(out, "landmarks").num_rows == 6
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Sets how much room the disk claims to have."""
+
+    def claim(free: float) -> None:
+        usage = shutil.disk_usage("/")
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=int(free)))
+
+    return claim
+
+
+def test_room_on_the_disk_is_looked_at_before_any_work(out, clip, room, capsys):
+    needed = 6 * 64 * 96 * (1.5 + 0.06)
+    room(needed * 0.9)
+    assert preprocess(out, clip) == 2
+    printed = capsys.readouterr().err
+    assert "GB are free" in printed
+    assert "--target-fps" in printed
+    assert read_table(out, "frames") is None
+    room(needed * 1.1)
+    assert preprocess(out, clip) == 0
+    assert "warning: " in capsys.readouterr().out
+    room(0)
+    assert preprocess(out, clip) == 0, "nothing is left to do"
+    (out / "frames/clip/images/000000.png").unlink()
+    room(needed * 0.6)
+    assert preprocess(out, clip) == 0, "most of it is there already"
+
+
+def test_plenty_of_room_is_not_worth_a_word(out, clip, capsys):
+    assert preprocess(out, clip) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_expected_bytes_follow_the_options():
+    plain, size = RunConfig(), (512, 512)
+    expected = disk.expected_bytes(plain, 1500, size)
+    assert 1.5e9 < sum(expected.values()) < 3e9, "a minute takes about two gigabytes"
+    smaller = RunConfig(extract=ExtractConfig(downsample_scales=(2, 4)), matting="none")
+    changed = disk.expected_bytes(smaller, 1500, size)
+    assert changed["downsample"] == pytest.approx(expected["frames"] * (1 / 4 + 1 / 16))
+    assert changed["alphas"] == expected["downsample"] == 0
