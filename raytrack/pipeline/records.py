@@ -139,12 +139,18 @@ def stage_seconds(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> 
     return {name: sum(seconds) for name, seconds in totals.items() if seconds}
 
 
-def last_failures(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> dict[str, FailureRecord]:
-    """The latest final failure of each stage among those of the work asked for."""
+def last_started(out: Path, key: SequenceKey) -> dict[str, datetime]:
+    """When each stage was last begun with success."""
+    parts = sorted(part_path(out, "runs", key, "all").parent.glob("part-*.parquet"))
+    return {row["stage"]: row["started_at"] for row in _rows_of(parts)}
+
+
+def last_failures(out: Path, key: SequenceKey, fingerprints: dict[str, str] | None) -> dict[str, FailureRecord]:
+    """The latest final failure of each stage, among those of the work asked for; of any work where that is None."""
     parts = sorted(part_path(out, "failures", key, "all").parent.glob("part-*.parquet"))
     rows = _rows_of(parts)
     return {
         row["stage"]: FailureRecord(**row)
         for row in rows
-        if row["final"] and fingerprints.get(row["stage"]) == row["fingerprint"]
+        if row["final"] and (fingerprints is None or fingerprints.get(row["stage"]) == row["fingerprint"])
     }

@@ -7,6 +7,7 @@ from typing import Any
 from raytrack.config import load_job
 from raytrack.errors import ConfigError
 from raytrack.pipeline.display import clock
+from raytrack.pipeline.inventory import Inventory, known_keys, take_inventory
 from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
@@ -14,6 +15,7 @@ from raytrack.pipeline.plan import SequencePlan
 from raytrack.pipeline.records import last_failures
 from raytrack.pipeline.run import CONFIG_FILE, plan_job
 from raytrack.pipeline.screen import Screen
+from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores
 
@@ -96,12 +98,27 @@ def write_status(out: Path, screen: Screen) -> None:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
         screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
         if plan.stage_done(SCORES_STAGE):
-            screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan))}{_places(out, plan.name)}\n")
+            screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
         for name, failure in last_failures(plan.out, plan.key, plan.fingerprints).items():
             if not plan.stage_done(name):
                 screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
+    ours = {sequence.key for sequence in config.sequences}
+    for key in known_keys(out.resolve()):
+        if key not in ours:
+            _write_other(take_inventory(out.resolve(), key, stages), out.resolve(), stages, screen)
+
+
+def _write_other(inventory: Inventory, out: Path, stages: tuple[Stage, ...], screen: Screen) -> None:
+    """What there is of a sequence of an earlier job."""
+    key = inventory.key
+    words = (f"{stage.name} {'done' if stage.name in inventory.done else 'to do'}" for stage in stages)
+    screen.write(f"{key.sequence} (subject {key.subject}, dataset {key.dataset}): {', '.join(words)}\n")
+    if SCORES_STAGE in inventory.done:
+        screen.write(f"    {_scores_in_words(sequence_scores(out, key))}{_places(out, key.sequence)}\n")
+    for name, failure in inventory.failures.items():
+        screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
 
 
 def _stage_in_words(plan: SequencePlan, name: str) -> str:

@@ -26,7 +26,7 @@ from raytrack.pipeline.ray_environment import cluster_address, prepare_environme
 from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
-from raytrack.pipeline.summary import SCORES_STAGE, write_summary
+from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
 from raytrack.tables.keys import SequenceKey
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def run_job(
     started = time.perf_counter()
     out = out.resolve()
     _make_folders(out)
-    others = tuple(stage for stage in known_stages or all_stages(config) if stage.name not in {s.name for s in stages})
+    known_stages = known_stages or all_stages(config)
+    others = tuple(stage for stage in known_stages if stage.name not in {asked.name for asked in stages})
     try:
         with sole_writer(out) as run_id, contextlib.ExitStack() as stack:
             if display is not None:
@@ -75,8 +76,9 @@ def run_job(
             _work(config, out, stages, plans, run_id=run_id, sequential=sequential, display=display)
             outcomes = _outcomes(config, out, plans, unreadable)
             seconds = time.perf_counter() - started
-            with_scores = any(stage.name == SCORES_STAGE for stage in stages)
-            summary = write_summary(out, outcomes, seconds) if with_scores else None
+            summary = None
+            if any(stage.name == SCORES_STAGE for stage in stages) or (out / SUMMARY_FILE).is_file():
+                summary = write_summary(out, outcomes, known_stages, seconds)
     except OSError as error:
         raise _as_output_error(error, out) from error
     return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary)
