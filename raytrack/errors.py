@@ -22,6 +22,13 @@ class InputError(RaytrackError):
 class NoFaceError(InputError):
     """No face was found in any frame of a sequence."""
 
+    def __init__(
+        self,
+        message: str = "no face was found in any frame: check that the footage shows a face, upright and at least 40 "
+        "pixels wide",
+    ) -> None:
+        super().__init__(message)
+
 
 class AssetError(RaytrackError):
     """A shipped or installed file is missing, damaged, or not of the expected format."""
