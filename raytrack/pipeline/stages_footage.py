@@ -15,7 +15,7 @@ from raytrack.media.config import ExtractConfig
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
-from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
+from raytrack.tables.schemas import ALPHAS, DOWNSAMPLED, FRAMES, SEQUENCES, landmarks_schema, to_vectors
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
@@ -59,6 +59,7 @@ def probe(context: StageContext) -> StageOutput:
     """What the footage holds, and how many of its frames are taken."""
     sequence = _footage(context, context.config)
     source = sequence.cameras[0].source
+    fps = getattr(source, "average_fps", context.config.image_fps)
     row = {
         "source_sha256": content_sha256(context.sequence.video, Digests(context.out / ".work" / DIGESTS_FILE)),
         "kind": "video" if hasattr(source, "codec") else "images",
@@ -67,7 +68,7 @@ def probe(context: StageContext) -> StageOutput:
         "num_frames": sequence.num_frames,
         "height": sequence.size_hw[0],
         "width": sequence.size_hw[1],
-        "duration_s": float(sequence.timestamps_s[-1]),
+        "duration_s": float(sequence.timestamps_s[-1]) + 1.0 / fps,
         "has_alpha": sequence.has_alpha,
     }
     return StageOutput(rows=pa.Table.from_pylist([row], schema=SEQUENCES))
@@ -102,17 +103,13 @@ def shrink_frames(context: StageContext) -> StageOutput:
     from raytrack.media.resize import downsample
 
     frames = context.read("frames", chunk=_frames_of(context).index)
-    folders = {scale: f"images_{scale}" for scale in context.config}
-    files = []
-    for frame, _, image in _pictures(context, frames) if folders else ():
-        for scale, folder in folders.items():
-            files.append(frame_path(context.name, frame, folder))
-            write_png(context.out / files[-1], downsample(image, scale))
-    rows = [
-        {"kind": folder, "path": f"frames/{context.name}/{folder}", "num_frames": frames.num_rows}
-        for folder in folders.values()
-    ]
-    return StageOutput(rows=pa.Table.from_pylist(rows, schema=EXPORTS), files=tuple(files))
+    rows = []
+    for frame, _, image in _pictures(context, frames) if context.config else ():
+        for scale in context.config:
+            path = frame_path(context.name, frame, f"images_{scale}")
+            write_png(context.out / path, downsample(image, scale))
+            rows.append({"frame": frame, "scale": scale, "image": path})
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=DOWNSAMPLED), files=tuple(row["image"] for row in rows))
 
 
 def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, str, np.ndarray]]:
@@ -246,7 +243,7 @@ SHRINK = Stage(
     version=1,
     function=shrink_frames,
     code=("media", "tables/schemas.py"),
-    table="exports",
+    table="downsampled",
     reads=lambda config: config.extract.downsample_scales,
     after=("frames",),
     fan_out="probe",

@@ -147,10 +147,25 @@ def test_smaller_copies(out, clip):
     assert preprocess(out, clip, "--downsample-scales", 2, 4) == 0
     assert cv2.imread(str(out / "frames/clip/images_2/000005.png")).shape == (32, 48, 3)
     assert cv2.imread(str(out / "frames/clip/images_4/000005.png")).shape == (16, 24, 3)
+    copies = read_table(out, "downsampled").to_pylist()
+    assert {(row["frame"], row["scale"]) for row in copies} == {
+        (frame, scale) for frame in range(6) for scale in (2, 4)
+    }
+    assert len(copies) == 12
+    assert (out / copies[0]["image"]).is_file()
+    assert read_table(out, "exports") is None
     runs = read_table(out, "runs").num_rows
     assert preprocess(out, clip, "--downsample-scales", 2) == 0
     assert read_table(out, "runs").num_rows == runs + 1, "other sizes change nothing but the copies"
     assert not (out / "frames/clip/images_4").exists()
+
+
+def test_duration(tmp_path, out, clip):
+    one = tmp_path / "one.mp4"
+    write_video(one, noise(1), 25)
+    assert preprocess(out, clip, one) == 0
+    rows = {row["sequence"]: row["duration_s"] for row in read_table(out, "sequences").to_pylist()}
+    assert rows == pytest.approx({"clip": 6 / 25, "one": 1 / 25})
 
 
 def test_target_fps(out, clip):
@@ -215,11 +230,13 @@ def held(out, word) -> list[str]:
     return [str(path) for path in found if word in path.name or (path.is_file() and word.encode() in path.read_bytes())]
 
 
-def test_purge_takes_one_subject_and_leaves_the_others(tmp_path, out, clip, capsys):
+@pytest.mark.parametrize("scratch", [True, False])
+def test_purge_takes_one_subject_and_leaves_the_others(tmp_path, out, clip, capsys, scratch):
+    shutil.copy(clip, tmp_path / "cheery.mp4")
     job = tmp_path / "job.yaml"
     job.write_text(
         "sequences:\n"
-        "- {video: clip.mp4, name: cheery, subject: anna}\n"
+        "- {video: cheery.mp4, name: cheery, subject: anna}\n"
         "- {video: clip.mp4, name: gloomy, subject: anna_b}\n"
         "extract: {max_frames: 2}\n"
     )
@@ -230,7 +247,8 @@ def test_purge_takes_one_subject_and_leaves_the_others(tmp_path, out, clip, caps
         (out / folder).mkdir(parents=True, exist_ok=True)
     (out / "preview/.tmp-77-cheery.mp4").write_text("half")
     (out / "preview/.tmp-77-not-cheery.mp4").write_text("another's")
-    shutil.rmtree(out / ".work")
+    if not scratch:
+        shutil.rmtree(out / ".work")
     for unknown in ("anna b", "Anna", "ann*", ""):
         assert cli.main(["purge", str(out), "--subject", unknown]) == 2
         assert "subjects: anna, anna_b" in capsys.readouterr().err
