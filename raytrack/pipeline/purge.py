@@ -9,9 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from raytrack.config import RunConfig, load_job, to_mapping
+from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.errors import ConfigError
 from raytrack.media.files import replaced_file
+from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.run import CONFIG_FILE
 from raytrack.pipeline.summary import SUMMARY_FILE
@@ -58,8 +59,11 @@ def purge_subject(out: Path, subject: str) -> list[str]:
         for key, folder in folders:
             if key.subject == subject:
                 _remove_with_empty_parents(folder, out)
+        kept = tuple(sequence for sequence in (config.sequences if config else ()) if sequence.key.subject != subject)
+        _forget_footage(out / ".work" / DIGESTS_FILE, kept)
         _forget_scores(out / SUMMARY_FILE, names)
-        _forget_sequences(out / CONFIG_FILE, config, subject)
+        # The last: as long as it names the subject, a purge that was interrupted can be carried out again.
+        _keep_sequences(out / CONFIG_FILE, config, kept)
     return names
 
 
@@ -96,15 +100,28 @@ def _kept_config(path: Path) -> RunConfig | None:
         return None
 
 
-def _forget_sequences(path: Path, config: RunConfig | None, subject: str) -> None:
-    """Take a subject's sequences out of the kept configuration; one that cannot be read goes as a whole."""
-    kept = tuple(sequence for sequence in (config.sequences if config else ()) if sequence.key.subject != subject)
+def _keep_sequences(path: Path, config: RunConfig | None, kept: tuple[SequenceConfig, ...]) -> None:
+    """Leave these sequences in the kept configuration; one that cannot be read goes as a whole."""
     if config is None or not kept:
         path.unlink(missing_ok=True)
     elif kept != config.sequences:
         data = to_mapping(dataclasses.replace(config, sequences=kept))
         with replaced_file(path) as temporary:
             temporary.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
+    """Remember the digests of the kept sequences' files alone: the names of files may tell who is in them."""
+    sources = {source for one in kept for source in (one.video, one.masks, one.ground_truth) if source}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = [entry for entry in entries if sources & {entry[0], *map(str, Path(entry[0]).parents)}]
+    except FileNotFoundError:
+        return
+    except (ValueError, TypeError, LookupError):
+        entries = []
+    with replaced_file(path) as temporary:
+        temporary.write_text(json.dumps(entries), encoding="utf-8")
 
 
 def _forget_scores(path: Path, names: Collection[str]) -> None:
