@@ -27,6 +27,7 @@ from raytrack.pipeline.records import FailureRecord, fold_records, last_failures
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
+from raytrack.pipeline.warm import compile_kernels
 from raytrack.tables.keys import SequenceKey
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,8 @@ def _work(
     tight = check_space(config, out, plans)
     if display is not None and tight:
         display.warn(tight)
+    if not sequential and not address:
+        compile_kernels(plans)
     driver = Driver(
         plans,
         run_id=run_id,

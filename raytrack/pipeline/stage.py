@@ -147,6 +147,8 @@ class Stage:
     """Stages whose results the function reads."""
     fan_out: str = ""
     """Name of the stage whose column `num_frames` says how many frames there are to cut into chunks; else one item."""
+    compiles: bool = False
+    """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False
     """Whether each item gets a process of its own, which ends with it."""
     resources: Resources = field(default_factory=Resources)

@@ -218,6 +218,7 @@ TRACK = Stage(
     # The number of threads changes no result.
     reads=lambda config: {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)},
     assets=_head_assets,
+    compiles=True,
     after=_OBSERVED,
     actor=True,
     resources=Resources(cpus=2),
@@ -239,6 +240,7 @@ RENDER = Stage(
     },
     assets=_head_assets,
     sources=("ground_truth",),
+    compiles=True,
     after=(*_OBSERVED, "track"),
     resources=Resources(cpus=2),
     timeout_s=1800,

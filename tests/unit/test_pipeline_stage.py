@@ -65,7 +65,7 @@ def test_fingerprint_changes_with_what_the_result_depends_on(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"config": RunConfig(track=TrackConfig(rounds=9))},
+        {"config": RunConfig(track=TrackConfig(rounds=1))},
         {"config": RunConfig(pipeline=PipelineConfig(cpus=7, chunk_frames=3))},
         {"stage": dataclasses.replace(STAGE, timeout_s=1, retries=0, actor=True, cost=9)},
     ],
