@@ -1,4 +1,4 @@
-"""The command line: `raytrack run | preprocess | track | export | status | doctor | purge`."""
+"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge`."""
 
 import io
 import logging
@@ -98,6 +98,24 @@ class Export(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Union:
+    """Make one dataset of those of a subject's sequences, with whole sequences held out for testing."""
+
+    datasets: Annotated[tuple[Path, ...], tyro.conf.Positional, _shown("DATASET ...")]
+    """Folders that `raytrack export` wrote, such as OUT/export/EMO-1."""
+    out: Path
+    """The union's folder, beside the datasets, for it refers to them as ../SEQUENCE."""
+    mode: Literal["random_group", "random_single", "last"] = "random_group"
+    """Which sequences test: one in every ten or so, a single one, or the last one named."""
+    subject: str = ""
+    """Decides what is random; by default the subject of the run that made the datasets."""
+    copy: Flag = False
+    """Copy the datasets into the union, which may then lie anywhere."""
+    link: Flag = False
+    """Link the datasets into the union, which may then lie anywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Say how far the work in an output folder is."""
 
@@ -121,7 +139,7 @@ class Purge:
     """Whose data to remove; `raytrack status` lists the subjects."""
 
 
-Command = Run | Preprocess | Track | Export | Status | Doctor | Purge
+Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -161,6 +179,8 @@ def _start_logging() -> None:
 def _carry_out(command: Command, arguments: list[str]) -> int:
     if isinstance(command, JobOptions):
         return _run(command, arguments)
+    if isinstance(command, Union):
+        return _union(command)
     if isinstance(command, Status):
         return _status(command)
     if isinstance(command, Doctor):
@@ -243,6 +263,26 @@ def _interrupt(*_: object) -> None:
 
 def _spelled(arguments: list[str]) -> str:
     return shlex.join(["raytrack", *arguments])
+
+
+def _union(command: Union) -> int:
+    from raytrack.export.config import UnionConfig  # noqa: PLC0415
+    from raytrack.export.union import union_datasets  # noqa: PLC0415
+
+    if command.copy and command.link:
+        raise ConfigError("give --copy or --link, not both")
+    placement = "copy" if command.copy else "link" if command.link else "refer"
+    config = UnionConfig(mode=command.mode, placement=placement)
+    union = union_datasets(command.datasets, command.out, config, subject=command.subject)
+    counts = ", ".join(f"{count} {split}" for split, count in union.num_frames.items())
+    print(f"{command.out}: {union.num_timesteps} timesteps; frames: {counts}")
+    print(f"trained: {' '.join(union.train_sequences)}; tested: {' '.join(union.test_sequences)}")
+    if not union.same_identity:
+        print(
+            "note: each sequence has a shape of its own, kept in its parameter files; readers that take timestep 0's "
+            "for all, as GaussianAvatars does, will be a little off in the others"
+        )
+    return 0
 
 
 def _status(command: Status) -> int:
