@@ -59,6 +59,8 @@ class JobOptions:
     """Take so many frames a second."""
     downsample_scales: Annotated[tuple[int, ...], _shown("INT ...")] = ()
     """Also keep the frames at 1/2, 1/4 ... of their size."""
+    downsample: Annotated[int | None, _shown("INT")] = None
+    """Work at 1/n of the size; for datasets of calibrated cameras."""
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -226,6 +228,7 @@ def option_overrides(options: JobOptions) -> dict[str, Any]:
         "head": options.head,
         "matting": options.matting,
         "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
+        "capture": {"downsample": options.downsample},
         "track": track,
         "export": {"background_color": options.background_color},
         "pipeline": {"cpus": options.cpus},
