@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from raytrack.datasets.calibration import Calibration
 from raytrack.errors import InputError
 from raytrack.media.colour import ColourCorrection
+from raytrack.media.folder import FolderInfo, read_folder
 from raytrack.media.images import Picture, read_image
 from raytrack.media.resize import downsample
 from raytrack.media.source import Source, read_pictures
@@ -130,6 +131,12 @@ class Sequence:
         first, last = int(wanted[0]), int(wanted[-1])
         kept = set(wanted.tolist())
         footage = self.cameras[camera]
+        if isinstance(footage.source, FolderInfo):
+            # Single images need not be read to be passed over.
+            for index in wanted.tolist():
+                (picture,) = read_folder(footage.source, index, index + 1)
+                yield footage.correction.apply(picture)
+            return
         for index, picture in enumerate(read_pictures(footage.source, first, last + 1, threads=threads), start=first):
             if index in kept:
                 yield footage.correction.apply(picture)

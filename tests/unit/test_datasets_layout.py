@@ -214,3 +214,18 @@ def test_subsets_are_increasing_and_evenly_spaced(total, start, length, every, c
 def test_a_dataset_sequence_has_no_key_before_it_is_found():
     assert SequenceConfig(dataset="nersemble-v1", root="x", subject="0*", sequence="*").is_pattern
     assert not SequenceConfig(video="a.mp4").is_pattern
+
+
+@pytest.mark.parametrize("kind", ["nersemble-v1", "nersemble-v2"])
+def test_the_shipped_job_means_ten_sequences_of_the_dataset(tmp_path, repository, kind):
+    text = (repository / "jobs" / "nersemble.yaml").read_text(encoding="utf-8")
+    names = ["EMO-1-shout+laugh", "EMO-2-surprise+fear", "EMO-3-angry+sad", "EMO-4-disgust+happy", "FREE", "HAIR"]
+    names += [f"EXP-{i}-x" for i in range(1, 10)] + ["BACKGROUND", "SEN-10-port_strong_smokey", "EXP-20-x"]
+    for name in names:
+        (tmp_path / "data" / "074" / ("sequences" if kind == "nersemble-v2" else "") / name).mkdir(parents=True)
+    (tmp_path / "data" / "camera_params" / "074").mkdir(parents=True)
+    text = text.replace("../../nersemble", "data").replace("dataset: nersemble-v2", f"dataset: {kind}")
+    config = load_job(job(tmp_path, text))
+    expected = names[:4] + [f"EXP-{i}-x" for i in (2, 3, 4, 5, 8, 9)]
+    assert [sequence.sequence for sequence in config.sequences] == expected
+    assert config.capture.downsample == 4

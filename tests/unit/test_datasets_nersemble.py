@@ -257,6 +257,15 @@ def test_v1_pictures_have_true_times_and_all_cameras_the_same_ones(tmp_path):
         assert [timestep_of(picture.rgb) for picture in sequence.read(camera=camera)] == [3, 9, 30]
 
 
+def test_pictures_that_are_passed_over_are_not_read(tmp_path):
+    make_v1(tmp_path, simple_params("1"), numbered(), timesteps=tuple(range(10)))
+    sequence = read("nersemble-v1", tmp_path, CaptureConfig(timesteps=SubsetConfig(every=3)))
+    for timestep in (1, 2, 4, 5, 7, 8):
+        (tmp_path / "074" / "EMO-1" / "images" / f"cam_1_{timestep:05d}.jpg").unlink()
+    assert [timestep_of(picture.rgb) for picture in sequence.read()] == [0, 3, 6, 9]
+    assert [timestep_of(picture.rgb) for picture in sequence.read(1, 3)] == [3, 6]
+
+
 def test_v1_videos(tmp_path):
     make_v1(tmp_path, simple_params("1", "2"), numbered(), timesteps=tuple(range(5)), videos=True)
     sequence = read("nersemble-v1", tmp_path, CaptureConfig(downsample=3))
