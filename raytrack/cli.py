@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from raytrack.config import RunConfig, from_mapping, load_job, resolved
+from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 
 _JOB_SUFFIXES = {".yaml", ".yml"}
@@ -207,7 +207,7 @@ def job_config(options: JobOptions) -> RunConfig:
     if options.masks and (jobs or len(options.inputs) > 1):
         raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
     if jobs:
-        return load_job(Path(jobs[0]), overrides)
+        return expanded(load_job(Path(jobs[0]), overrides))
     names = distinct_names([Path(name.removeprefix("assets:")) for name in options.inputs])
     sequences = [
         {"video": video, "name": name, "masks": options.masks or ""}

@@ -145,9 +145,16 @@ class RunConfig:
             if self.matting == "given" and not sequence.masks:
                 raise ConfigError(f"matting 'given' needs masks for sequence {name!r}: name their folder as `masks`")
 
+    def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
+        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
+        if regions == self.track.occluded:
+            return self
+        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
+
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a job file; the paths in it become absolute, and what stands for many sequences becomes those.
+    """Read a job file; the paths in it become absolute. What may stand for many sequences stays: see `expanded`.
 
     Args:
         path: A YAML file whose keys are the fields of `RunConfig`.
@@ -167,7 +174,7 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
     if not config.sequences:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
-    return expanded(resolved(config, path.parent))
+    return resolved(config, path.parent)
 
 
 def resolved(config: RunConfig, folder: Path) -> RunConfig:
@@ -213,14 +220,6 @@ def expanded(config: RunConfig) -> RunConfig:
             names = {"name": entry.name or one.name, "subject": one.subject, "sequence": one.sequence}
             sequences.append(dataclasses.replace(entry, **names, occluded=tuple(regions)))
     return dataclasses.replace(config, sequences=tuple(sequences))
-
-
-def for_sequence(config: RunConfig, sequence: SequenceConfig) -> RunConfig:
-    """The configuration as it applies to one sequence: with the regions that are hidden in it."""
-    regions = tuple(dict.fromkeys((*config.track.occluded, *sequence.occluded)))
-    if regions == config.track.occluded:
-        return config
-    return dataclasses.replace(config, track=dataclasses.replace(config.track, occluded=regions))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raytrack.assets import asset_sha256
-from raytrack.config import RunConfig, SequenceConfig, for_sequence
+from raytrack.config import RunConfig, SequenceConfig
 from raytrack.pipeline.sources import source_digests
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
 from raytrack.tables.keys import SequenceKey
@@ -190,9 +190,9 @@ def plan_sequence(
         AssetError: An asset is not known.
         InputError: The footage is not there or cannot be read.
     """
-    config = for_sequence(config, sequence)
     digests = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources))
     fingerprints: dict[str, str] = {}
+    config = config.for_sequence(sequence)
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
             stage, config, asset_sha256=asset_sha256, source_sha256=digests, upstream=fingerprints

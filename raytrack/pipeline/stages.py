@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from raytrack.config import DEFAULT_HEAD, RunConfig, for_sequence
+from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
@@ -34,7 +34,7 @@ def check_job(config: RunConfig) -> None:
     rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
     if rigs:
         raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
-    occluded = {name: None for sequence in config.sequences for name in for_sequence(config, sequence).track.occluded}
+    occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
     if config.head == DEFAULT_HEAD and not occluded:
         return
     head_identity(config)

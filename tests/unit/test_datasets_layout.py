@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytrack.cli import main
-from raytrack.config import SequenceConfig, for_sequence, from_mapping, load_job, to_mapping
+from raytrack.config import SequenceConfig, expanded, from_mapping, load_job, to_mapping
 from raytrack.datasets.config import CaptureConfig, SubsetConfig
 from raytrack.datasets.nersemble_layout import Layout, find_sequences, matching, rig
 from raytrack.datasets.selection import select_subset
@@ -85,7 +85,7 @@ def test_a_job_lists_every_sequence(tmp_path):
     track: {occluded: [boundary]}
     """
     (tmp_path / "hidden.yaml").write_text('"074": [neck_lower]\n')
-    config = load_job(job(tmp_path, text))
+    config = expanded(load_job(job(tmp_path, text)))
     assert [sequence.key.sequence for sequence in config.sequences] == [
         "074_EMO-1-shout+laugh",
         "074_EXP-1-head",
@@ -97,12 +97,13 @@ def test_a_job_lists_every_sequence(tmp_path):
     assert (first.subject, first.sequence, first.root) == ("074", "EMO-1-shout+laugh", str(tmp_path / "data"))
     assert (first.key.dataset, second.key.subject, video.key.dataset) == ("nersemble-v1", "104", "monocular")
     assert first.occluded == ("hair", "neck_lower")
-    assert for_sequence(config, first).track.occluded == ("boundary", "hair", "neck_lower")
-    assert for_sequence(config, second).track.occluded == ("boundary",)
+    assert config.for_sequence(first).track.occluded == ("boundary", "hair", "neck_lower")
+    assert config.for_sequence(second).track.occluded == ("boundary",)
     assert (config.capture.downsample, config.capture.timesteps.every) == (4, 2)
     assert config.capture.cameras.division == "six"
     again = job(tmp_path, yaml.safe_dump(to_mapping(config)))
-    assert load_job(again) == config, "what a run writes down can be run"
+    assert load_job(again) == config, "what a run writes down can be read, whether or not the dataset is still there"
+    assert expanded(load_job(again)) == config, "and run"
 
 
 @pytest.mark.parametrize(
@@ -121,14 +122,14 @@ def test_a_job_lists_every_sequence(tmp_path):
 def test_mistakes_in_a_job(tmp_path, entry, message):
     make_folders(tmp_path / "data", "nersemble-v1")
     with pytest.raises(ConfigError, match=message):
-        load_job(job(tmp_path, f"sequences: [{entry}]"))
+        expanded(load_job(job(tmp_path, f"sequences: [{entry}]")))
 
 
 def test_a_sequence_that_is_named_twice_is_a_mistake(tmp_path):
     make_folders(tmp_path / "data", "nersemble-v2")
     entry = "{dataset: nersemble-v2, root: data, subject: '074', sequence: EMO-2}"
     with pytest.raises(ConfigError, match="two sequences are called '074_EMO-2'"):
-        load_job(job(tmp_path, f"sequences: [{entry}, {entry}]"))
+        expanded(load_job(job(tmp_path, f"sequences: [{entry}, {entry}]")))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_tables_of_hidden_regions_are_checked(tmp_path, text):
     (tmp_path / "hidden.yaml").write_text(text)
     sequences = "sequences: [{dataset: nersemble-v1, root: data}]"
     with pytest.raises(ConfigError, match=r"hidden\.yaml"):
-        load_job(job(tmp_path, f"{sequences}\ncapture: {{occlusions: hidden.yaml}}"))
+        expanded(load_job(job(tmp_path, f"{sequences}\ncapture: {{occlusions: hidden.yaml}}")))
 
 
 def test_downsampling_on_the_command_line(tmp_path, capsys):
@@ -225,7 +226,7 @@ def test_the_shipped_job_means_ten_sequences_of_the_dataset(tmp_path, repository
         (tmp_path / "data" / "074" / ("sequences" if kind == "nersemble-v2" else "") / name).mkdir(parents=True)
     (tmp_path / "data" / "camera_params" / "074").mkdir(parents=True)
     text = text.replace("../../nersemble", "data").replace("dataset: nersemble-v2", f"dataset: {kind}")
-    config = load_job(job(tmp_path, text))
+    config = expanded(load_job(job(tmp_path, text)))
     expected = names[:4] + [f"EXP-{i}-x" for i in (2, 3, 4, 5, 8, 9)]
     assert [sequence.sequence for sequence in config.sequences] == expected
     assert config.capture.downsample == 4
