@@ -207,7 +207,7 @@ def job_config(options: JobOptions) -> RunConfig:
     if options.masks and (jobs or len(options.inputs) > 1):
         raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
     if jobs:
-        return expanded(load_job(Path(jobs[0]), overrides))
+        return load_job(Path(jobs[0]), overrides)
     names = distinct_names([Path(name.removeprefix("assets:")) for name in options.inputs])
     sequences = [
         {"video": video, "name": name, "masks": options.masks or ""}
@@ -248,7 +248,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = job_config(options)
+    config = expanded(job_config(options))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -125,6 +125,13 @@ class RunConfig:
     export: ExportConfig = field(default_factory=ExportConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
+    def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
+        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
+        if regions == self.track.occluded:
+            return self
+        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
+
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ.
 
@@ -144,13 +151,6 @@ class RunConfig:
             seen[name] = footage
             if self.matting == "given" and not sequence.masks:
                 raise ConfigError(f"matting 'given' needs masks for sequence {name!r}: name their folder as `masks`")
-
-    def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
-        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
-        regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
-        if regions == self.track.occluded:
-            return self
-        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:

@@ -9,6 +9,18 @@ UnionPlacement = Literal["refer", "copy", "link"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnionConfig:
+    """How the datasets of one subject's sequences become one."""
+
+    mode: UnionMode = "random_group"
+    """Which whole sequences are held out for testing: one in every ten or so, a single one, or the last one named.
+    What is random is decided by the subject's name."""
+    placement: UnionPlacement = "refer"
+    """`refer` names the sequences' files as ``../<sequence>/…``, so the union must lie beside them; `copy` and `link`
+    put them into the union."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """How a tracked sequence becomes a dataset and a preview."""
 
@@ -39,15 +51,3 @@ class ExportConfig:
             raise ValueError(f"export.png_compression must lie in 0 … 9, got {self.png_compression}")
         if self.preview_width_px < 320:
             raise ValueError(f"export.preview_width_px must be at least 320, got {self.preview_width_px}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnionConfig:
-    """How the datasets of one subject's sequences become one."""
-
-    mode: UnionMode = "random_group"
-    """Which whole sequences are held out for testing: one in every ten or so, a single one, or the last one named.
-    What is random is decided by the subject's name."""
-    placement: UnionPlacement = "refer"
-    """`refer` names the sequences' files as ``../<sequence>/…``, so the union must lie beside them; `copy` and `link`
-    put them into the union."""
