@@ -152,6 +152,9 @@ def test_downsampling_on_the_command_line(tmp_path, capsys):
     path = job(tmp_path, "sequences: [{dataset: nersemble-v1, root: data, subject: '074', sequence: FREE}]")
     options = cli(Command, args=["run", str(path), "--out", str(tmp_path / "o"), "--downsample", "4"])
     assert job_config(options).capture.downsample == 4
+    path.write_text(path.read_text().replace("FREE", "FUN"))
+    assert main(["run", str(path), "--out", str(tmp_path / "o")]) == 2
+    assert "no sequence 'FUN'; there is: " in capsys.readouterr().err
     assert main(["run", str(path), "--out", str(tmp_path / "o"), "--downsample", "0"]) == 2
     assert "capture.downsample must be at least 1" in capsys.readouterr().err
 
