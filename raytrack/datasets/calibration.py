@@ -1,21 +1,18 @@
 """Calibrations of rigs: what they say, checked before anything is tracked with them.
 
-Kept in NumPy and double precision; `Calibration.camera` gives the tracker's own camera.
+Kept in NumPy and double precision: reading footage needs neither torch nor the tracker's geometry.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from raytrack.errors import InputError
-
-if TYPE_CHECKING:
-    from raytrack.geometry.camera import Camera
 
 _ROTATION_TOLERANCE = 1e-3
 _FARTHEST_M = 20.0
@@ -42,24 +39,6 @@ class Calibration:
     def undistorted(self) -> "Calibration":
         """The calibration of undistorted pictures."""
         return replace(self, distortion=None)
-
-    def camera(self) -> "Camera":
-        """As the tracker's camera.
-
-        Raises:
-            ValueError: The lens distorts, which that camera cannot tell.
-        """
-        import torch  # noqa: PLC0415 (readers of footage need none)
-
-        from raytrack.geometry.camera import Camera  # noqa: PLC0415
-
-        if self.distortion is not None:
-            raise ValueError("the pictures must be undistorted first")
-        return Camera(
-            intrinsics=torch.from_numpy(self.intrinsics).float(),
-            cam_from_world=torch.from_numpy(self.cam_from_world).float(),
-            size_hw=self.size_hw,
-        )
 
     @property
     def position(self) -> Float[np.ndarray, "3"]:

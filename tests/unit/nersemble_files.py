@@ -9,13 +9,28 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from media_files import encode
+
+from raytrack.datasets.calibration import Calibration
+from raytrack.geometry.camera import Camera
 
 SIZE_HW = (420, 288)
 """Of the footage: NeRSemble's 3208 × 2200, resampled."""
 CALIBRATED_HW = (3208, 2200)
 POINTS = np.array([[0.0, 0.0, 0.0], [0.07, 0.1, 0.02], [-0.08, 0.11, 0.0], [-0.07, -0.11, 0.03], [0.08, -0.1, -0.02]])
 """In the rig's world, metres."""
+
+
+def as_camera(calibration: Calibration) -> Camera:
+    """The tracker's camera of a calibration of undistorted pictures."""
+    assert calibration.distortion is None
+    return Camera(
+        intrinsics=torch.from_numpy(calibration.intrinsics).float(),
+        cam_from_world=torch.from_numpy(calibration.cam_from_world).float(),
+        size_hw=calibration.size_hw,
+    )
+
 
 Painter = Callable[[str, int], np.ndarray]
 """Makes the picture of a camera at a timestep."""

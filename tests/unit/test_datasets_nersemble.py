@@ -10,6 +10,7 @@ import torch
 from nersemble_files import (
     POINTS,
     SIZE_HW,
+    as_camera,
     camera_params,
     centroids,
     dots,
@@ -47,7 +48,7 @@ def simple_params(*names: str) -> dict:
 def dot_error_px(sequence, camera: int) -> float:
     """Largest distance from a dot to its point's projection, in pixels of what was read."""
     (picture,) = sequence.read(0, 1, camera=camera)
-    calibrated = sequence.cameras[camera].calibration.camera()
+    calibrated = as_camera(sequence.cameras[camera].calibration)
     assert calibrated.size_hw == sequence.size_hw == picture.rgb.shape[:2]
     expected = calibrated.project(torch.from_numpy(POINTS).float()).numpy()
     scale = picture.rgb.shape[0] / SIZE_HW[0]
@@ -77,7 +78,7 @@ def test_dots_are_where_the_cameras_say(tmp_path, kind, factor):
     assert dot_error_px(bent, 1) * factor < 0.5
     (straight,) = sequence.read(0, 1, camera=0)
     twice = sequence.cameras[0].correction.undistortion.apply(straight.rgb)
-    expected = sequence.cameras[0].calibration.camera().project(torch.from_numpy(POINTS).float()).numpy()
+    expected = as_camera(sequence.cameras[0].calibration).project(torch.from_numpy(POINTS).float()).numpy()
     assert np.linalg.norm(centroids(twice, expected, 14 / factor) - expected, axis=1).max() * factor > 1.5
     swapped = sequence.cameras[2].calibration.intrinsics - sequence.cameras[0].calibration.intrinsics
     assert np.abs(swapped[:2]).max() * factor > 10
