@@ -6,6 +6,7 @@ import pytest
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import ConfigError
 from raytrack.fit.config import TrackConfig
+from raytrack.pipeline.digests import Digests
 from raytrack.pipeline.plan import plan_sequence
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.stages import check_job
@@ -22,7 +23,7 @@ STAGE = Stage(
 def test_each_sequence_has_its_own(tmp_path):
     plain, hidden = SequenceConfig(video="a.mp4"), SequenceConfig(video="b.mp4", occluded=("hair", "boundary"))
     config = RunConfig(sequences=(plain, hidden), track=TrackConfig(occluded=("boundary",)))
-    first, second = (plan_sequence(tmp_path, config, (STAGE,), one, 0) for one in config.sequences)
+    first, second = (plan_sequence(tmp_path, config, (STAGE,), one, 0, Digests()) for one in config.sequences)
     assert first.configs["fit"].value.occluded == ("boundary",)
     assert second.configs["fit"].value.occluded == ("boundary", "hair")
     assert first.fingerprints["fit"] != second.fingerprints["fit"]
