@@ -144,7 +144,7 @@ def _subject_of(sources: list[SourceDataset]) -> str:
     """The subject as the tables beside the datasets have it; "" where there are none."""
     subjects: dict[str, str] = {}
     for source in sources:
-        tables = source.folder.parents[1] / "tables" / "exports"
+        tables = source.folder.parent.parent / "tables" / "exports"
         for path in tables.glob(f"dataset=*/subject=*/sequence={source.name}"):
             subjects[path.parent.name.removeprefix("subject=")] = source.name
     if len(subjects) > 1:
