@@ -220,6 +220,7 @@ def plan_sequence(
     """
     sources = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources), digests)
     fingerprints: dict[str, str] = {}
+    config = config.for_sequence(sequence)
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
             stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints
