@@ -17,7 +17,7 @@ from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.media.config import ExtractConfig
-from raytrack.observe.config import LandmarkConfig, MattingMethod
+from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
 from raytrack.tables.keys import SequenceKey, safe_name
 
 DEFAULT_HEAD = "default"
@@ -40,6 +40,8 @@ class SequenceConfig:
     """Who is seen; by default the sequence's name."""
     masks: str = ""
     """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
+    plate: str = ""
+    """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
     """What the tracker should have found, where the footage was rendered; adds `ground_truth` to the summary."""
 
@@ -89,7 +91,12 @@ class RunConfig:
     """The head model: `default`, or a head file."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     matting: MattingMethod = "auto"
-    """How the person is told from the background; `auto` takes masks or an alpha channel where there are some."""
+    """How the person is told from the background; `auto` takes masks or an alpha channel where there are some, else a
+    clean plate where there is one."""
+    matting_weights: str = ""
+    """The weights of `rvm` or `bgmv2`, as their authors publish them; by default those in `$RAYTRACK_ASSETS`."""
+    plate_refinement: PlateRefinement = "guided"
+    """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -99,7 +106,7 @@ class RunConfig:
         """Check that sequence names are usable and differ.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, or masks are missing.
+            ConfigError: A name cannot name a folder, two sequences share one, or masks or a plate are missing.
         """
         seen: dict[str, str] = {}
         for sequence in self.sequences:
@@ -112,6 +119,11 @@ class RunConfig:
             seen[name] = sequence.video
             if self.matting == "given" and not sequence.masks:
                 raise ConfigError(f"matting 'given' needs masks for sequence {name!r}: name their folder as `masks`")
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate:
+                raise ConfigError(
+                    f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
+                    "name it as `plate`"
+                )
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -151,12 +163,20 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
             sequence,
             video=absolute(sequence.video),
             masks=absolute(sequence.masks),
+            plate=absolute(sequence.plate),
             ground_truth=absolute(sequence.ground_truth),
         )
         for sequence in config.sequences
     )
     head = config.head if config.head == DEFAULT_HEAD else absolute(config.head)
-    return dataclasses.replace(config, sequences=sequences, head=head)
+    landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
+    return dataclasses.replace(
+        config,
+        sequences=sequences,
+        head=head,
+        matting_weights=absolute(config.matting_weights),
+        landmarks=landmarks,
+    )
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-LandmarkMethod = Literal["auto", "facemesh"]
-MattingMethod = Literal["auto", "selfie", "given", "none"]
+LandmarkMethod = Literal["auto", "facemesh", "face-alignment", "star"]
+MattingMethod = Literal["auto", "selfie", "rvm", "bgmv2", "plate", "given", "none"]
+"""`auto`: the footage's own masks or alpha channel where there are some, else `plate` where there is a clean plate,
+else `selfie`. `none`: no matte, everything counts as foreground."""
+PlateRefinement = Literal["guided", "pymatting"]
+"""How the outline of a clean-plate matte is refined: the guided filter, or closed-form matting (slow)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +17,8 @@ class LandmarkConfig:
 
     method: LandmarkMethod = "auto"
     """`auto`: the best detector whose weights are at hand."""
+    weights: str = ""
+    """The weights of `star`, a TorchScript file; by default the one in `$RAYTRACK_ASSETS/star`."""
     max_faces: int = 8
     """Follow at most so many faces in a frame, the largest; the clip's person is chosen among them."""
 
@@ -24,12 +30,3 @@ class LandmarkConfig:
         """
         if self.max_faces < 1:
             raise ValueError(f"landmarks.max_faces must be at least 1, got {self.max_faces}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MattingConfig:
-    """How the person is told from the background."""
-
-    method: MattingMethod = "auto"
-    """`auto`: the footage's own masks or alpha channel where there are some, else `selfie`. `none`: no matte,
-    everything counts as foreground."""

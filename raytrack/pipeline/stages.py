@@ -4,6 +4,7 @@ import dataclasses
 
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
+from raytrack.observe.weights import weights_identity
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
@@ -29,8 +30,9 @@ def check_job(config: RunConfig) -> None:
 
     Raises:
         ConfigError: There is no such head, or it has no such region.
-        AssetError: The head is damaged.
+        AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
+    weights_identity(config.matting, config.matting_weights)
     if config.head == DEFAULT_HEAD and not config.track.occluded:
         return
     head_identity(config)

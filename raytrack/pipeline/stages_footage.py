@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.media.config import ExtractConfig
+from raytrack.observe.weights import weights_identity
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
@@ -123,15 +125,23 @@ def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tupl
     """The matting method that applies, and each frame's matte."""
     from raytrack.observe.matting import make_matter, resolve_matting_method
 
-    masks = source_path(context.sequence.masks) if context.sequence.masks else None
+    chunk, sequence, config = _frames_of(context), context.sequence, context.config
+    masks = source_path(sequence.masks) if sequence.masks else None
+    plate = source_path(sequence.plate) if sequence.plate else None
     own_alpha = bool(context.read("probe")["has_alpha"][0].as_py())
-    method = resolve_matting_method(context.config["matting"], has_masks=masks is not None or own_alpha)
+    has_masks = masks is not None or own_alpha
+    method = resolve_matting_method(config["matting"], has_masks=has_masks, has_plate=plate is not None)
     if method == "given" and masks is None:
-        chunk = _frames_of(context)
-        footage = _footage(context, context.config["extract"]).read(chunk.start, chunk.stop)
+        footage = _footage(context, config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
-    matter = make_matter(method, masks=masks)
-    return method, ((frame, matter.alpha(image, name)) for frame, name, image in _pictures(context, frames))
+    weights = config["weights"].get("path", "")
+    matter = make_matter(method, masks=masks, plate=plate, weights=weights, refinement=config["refinement"])
+    # A method with a memory is shown the frames before the chunk, too.
+    before = min(matter.warm_up_frames, chunk.start)
+    if before:
+        frames = context.read("frames").slice(chunk.start - before, before + len(chunk.frames))
+    mattes = matter.track((name, image) for _, name, image in _pictures(context, frames))
+    return method, zip(chunk.frames, itertools.islice(mattes, before, None), strict=True)
 
 
 def matte(context: StageContext) -> StageOutput:
@@ -201,6 +211,15 @@ def _extract(config: RunConfig) -> ExtractConfig:
     return dataclasses.replace(config.extract, downsample_scales=())
 
 
+def _matting(config: RunConfig) -> dict[str, Any]:
+    return {
+        "extract": _extract(config),
+        "matting": config.matting,
+        "weights": weights_identity(config.matting, config.matting_weights),
+        "refinement": config.plate_refinement,
+    }
+
+
 PROBE = Stage(
     name="probe",
     version=1,
@@ -240,12 +259,12 @@ SHRINK = Stage(
 )
 MATTE = Stage(
     name="alphas",
-    version=1,
+    version=2,
     function=matte,
     table="alphas",
-    reads=lambda config: {"extract": _extract(config), "matting": config.matting},
+    reads=_matting,
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
-    sources=("video", "masks"),
+    sources=("video", "masks", "plate"),
     after=("probe", "frames"),
     fan_out="probe",
     timeout_s=600,
