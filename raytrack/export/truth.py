@@ -13,6 +13,8 @@ from raytrack.fit.npz import read_npz
 from raytrack.head.model import HeadModel
 
 logger = logging.getLogger(__name__)
+TRUTH_LANDMARKS = "facemesh"
+"""The landmark set of `GroundTruth.landmarks_px`."""
 _NAMES = ("vertex_ids", "vertices_q", "vertex_quantum_m", "landmarks_px", "head_sha256")
 
 

@@ -8,19 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
 
 MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
-CHIN = 152
-INNER_LIPS = (13, 14)
-EYELIDS = ((159, 145), (386, 374))
-"""Face Mesh points: chin; middle of upper and lower inner lip; middle of upper and lower eyelid, right and left."""
 _CHIN_MARGIN = 0.02
 """The matte is trusted down to this share of the image height below the chin: further down, clothes and shoulders
 belong to the foreground but not to the head's mesh."""
-_OPEN_MOUTH = 0.012
-"""Distance of the inner lips over face height above which the mouth's inside may be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +36,8 @@ class TrackingFrames:
     """Whether the mouth's inside may be visible."""
     landmarks_px: Float[np.ndarray, "frames landmarks 2"]
     """At tracking size."""
+    landmarks: LandmarkSet
+    """Which points they are."""
 
     @classmethod
     def load(
@@ -65,17 +62,20 @@ class TrackingFrames:
             mattes = [clean_matte(resized(observation.load_alpha(k), size_hw)) for k in frames]
             matte = np.stack(mattes).astype(np.float16)
             distance = np.stack([_signed_distance(alpha) for alpha in mattes]).astype(np.float16)
+        points = landmark_set(observation.landmark_set)
         face_height = np.ptp(landmarks[..., 1], axis=1)
-        lips = landmarks[:, INNER_LIPS[1]] - landmarks[:, INNER_LIPS[0]]
+        upper_lip, lower_lip = points.inner_lips
+        lips = landmarks[:, lower_lip] - landmarks[:, upper_lip]
         return cls(
             images=images,
             size_hw=size_hw,
             scale=scale,
             matte=matte,
             signed_distance=distance,
-            chin_row=landmarks[:, CHIN, 1] + _CHIN_MARGIN * size_hw[0],
-            mouth_open=np.linalg.norm(lips, axis=1) > _OPEN_MOUTH * np.maximum(face_height, 1),
+            chin_row=landmarks[:, points.chin, 1] + _CHIN_MARGIN * size_hw[0],
+            mouth_open=np.linalg.norm(lips, axis=1) > points.open_mouth * np.maximum(face_height, 1),
             landmarks_px=landmarks,
+            landmarks=points,
         )
 
     def above_chin(self, frame: int) -> Bool[np.ndarray, "height 1"]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import surface_jacobian
@@ -38,6 +39,7 @@ class LandmarkTargets:
     weights: Float[np.ndarray, "frames landmarks"]
     """Relative trust per point; a frame's weights need not sum to one."""
     size_hw: tuple[int, int]
+    landmark_set: str = "facemesh"
 
     @property
     def face_size_px(self) -> Float[np.ndarray, " frames"]:
@@ -64,20 +66,22 @@ def initial_rows(
     """Rigid pose of every frame by perspective-n-point on the resting head, the rest at zero.
 
     Args:
-        head: Carries the `facemesh` landmarks.
+        head: Carries the landmarks.
         shape: Identity whose resting landmarks are matched.
         targets: Detections.
         focal_px: Focal length in pixels.
     """
     neutral, joints = head.identity(shape)
-    points = head.landmarks_world(neutral).double().numpy()
+    fixed = landmark_set(targets.landmark_set).fixed
+    points = head.landmarks_world(neutral, targets.landmark_set).double().numpy()[fixed]
     height, width = targets.size_hw
     intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     flip = np.diag([1.0, -1.0, -1.0])
     camera_position = np.array([0.0, 0.0, 1.0])
     root = joints[0].double().numpy()
     rows = torch.zeros(len(targets.positions_px), NUM_POSE + head.num_expressions)
-    for frame, positions in enumerate(targets.positions_px.astype(np.float64)):
+    detected_px = np.ascontiguousarray(targets.positions_px[:, fixed], np.float64)
+    for frame, positions in enumerate(detected_px):
         found, vector, shift = cv2.solvePnP(points, positions, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
         if not found:
             continue
@@ -93,17 +97,19 @@ def initial_rows(
 class LandmarkFitter:
     """Fits landmarks of many frames at once; holds the head's landmark vertices and nothing that changes."""
 
-    def __init__(self, head: HeadModel, prior: RowPrior) -> None:
+    def __init__(self, head: HeadModel, prior: RowPrior, landmark_set: str = "facemesh") -> None:
         """Prepare a head.
 
         Args:
-            head: Carries the `facemesh` landmarks.
+            head: Carries the landmarks.
             prior: On the rows, in the units of `LandmarkFitter` (percent of the face).
+            landmark_set: Which of the head's landmarks are fitted.
         """
-        self.head = head.landmark_subset("facemesh")
+        self.head = head.landmark_subset(landmark_set)
+        self._set = landmark_set
         self.surface = SurfaceModel.create(self.head)
         self.prior = prior
-        embedding = self.head.landmarks["facemesh"]
+        embedding = self.head.landmarks[landmark_set]
         self._corners = self.head.faces[embedding.faces].numpy()
         self._barycentric = embedding.barycentric.float().numpy()
 
@@ -114,7 +120,7 @@ class LandmarkFitter:
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
-        points = self.head.landmarks_world(world)
+        points = self.head.landmarks_world(world, self._set)
         return surfaces, chain, camera.project(points).numpy() - targets.positions_px
 
     def _cost(self, residual_px: np.ndarray, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,

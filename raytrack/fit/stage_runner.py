@@ -14,6 +14,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.gauss_newton import RowProblem, RowSolver, solving_order
 from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage
@@ -43,7 +44,9 @@ class StageRunner:
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = observation.detected
-        self.landmark_weights = trusted_landmarks(head, self.active, occluded_vertices(head, config))
+        self.landmark_weights = trusted_landmarks(
+            head, self.active, occluded_vertices(head, config), landmark_set(observation.landmark_set)
+        )
         self.surface = SurfaceModel.create(head)
         self._frames: TrackingFrames | None = None
         self._row_solver: RowSolver | None = None
