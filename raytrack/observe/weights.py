@@ -5,9 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from raytrack.assets import sha256_of
-from raytrack.errors import AssetError
+from raytrack.errors import AssetError, ConfigError
+from raytrack.observe.config import LandmarkMethod
 
 ASSETS_VARIABLE = "RAYTRACK_ASSETS"
 
@@ -52,6 +54,33 @@ EXTERNAL_WEIGHTS: Mapping[str, ExternalWeights] = {
 """By method."""
 
 
+HUB_WEIGHTS: Mapping[str, tuple[str, ...]] = {"face-alignment": ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar")}
+"""Files that optional packages look for among torch's downloads, by method."""
+_HUB_ORIGIN = "https://www.adrianbulat.com/downloads/python-fan/"
+
+
+def hub_folder() -> Path:
+    """Where torch keeps downloaded weights."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or Path(cache) / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def hub_weights(method: str) -> tuple[Path, ...]:
+    """The weights of a method that loads them through torch's downloads; nothing is downloaded here.
+
+    Raises:
+        AssetError: Some are missing.
+    """
+    paths = tuple(hub_folder() / name for name in HUB_WEIGHTS[method])
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise AssetError(
+            f"{method}: weights are missing: get {' and '.join(_HUB_ORIGIN + name for name in missing)} and put them "
+            f"into {hub_folder()} (hub/checkpoints under $TORCH_HOME)"
+        )
+    return paths
+
+
 def weights_folder(method: str) -> Path | None:
     """Where a method's weights are looked for; None where $RAYTRACK_ASSETS is not set."""
     folder = os.environ.get(ASSETS_VARIABLE)
@@ -92,19 +121,45 @@ def find_weights(method: str, given: str = "") -> Path:
     return path
 
 
+def resolve_landmark_method(method: str, weights: str = "") -> str:
+    """The landmark detector that a configured method stands for.
+
+    Args:
+        method: As configured; `auto` takes `star` where its weights are given or installed, else `facemesh`.
+        weights: The file that the user named.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    known = [name for name in get_args(LandmarkMethod) if name != "auto"]
+    if method == "auto":
+        return "star" if weights or installed_weights("star") else "facemesh"
+    if method not in known:
+        raise ConfigError(f"unknown landmark method {method!r}; known: auto, {', '.join(sorted(known))}")
+    return method
+
+
 def weights_identity(method: str, given: str = "") -> dict[str, str]:
-    """Path and sha256 of the weights that a method will use; empty for methods whose weights are shipped.
+    """Path and sha256 of the weights that a method will use, or of each of several by name.
+
+    It is empty for methods whose weights are shipped.
 
     Raises:
         AssetError: They are missing.
     """
+    if method in HUB_WEIGHTS:
+        return {path.name: _digest(path) for path in hub_weights(method)}
     if method not in EXTERNAL_WEIGHTS:
         return {}
     path = find_weights(method, given).resolve()
+    return {"path": str(path), "sha256": _digest(path)}
+
+
+def _digest(path: Path) -> str:
     state = path.stat()
-    return {"path": str(path), "sha256": _digest(path, state.st_mtime_ns, state.st_size)}
+    return _digest_of_state(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _digest(path: Path, _modified_ns: int, _size: int) -> str:
+def _digest_of_state(path: Path, _modified_ns: int, _size: int) -> str:
     return sha256_of(path)

@@ -4,7 +4,7 @@ import dataclasses
 
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
-from raytrack.observe.weights import weights_identity
+from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
@@ -33,6 +33,9 @@ def check_job(config: RunConfig) -> None:
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
     weights_identity(config.matting, config.matting_weights)
+    weights_identity(
+        resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
+    )
     if config.head == DEFAULT_HEAD and not config.track.occluded:
         return
     head_identity(config)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.media.config import ExtractConfig
-from raytrack.observe.weights import weights_identity
+from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
@@ -164,16 +164,17 @@ def matte(context: StageContext) -> StageOutput:
 
 
 @functools.lru_cache(maxsize=1)
-def _detector(method: str, max_faces: int) -> Any:
+def _detector(method: str, weights: str, max_faces: int) -> Any:
     from raytrack.observe.landmarks import make_landmark_detector
 
-    return make_landmark_detector(method, max_faces=max_faces)
+    return make_landmark_detector(method, weights=weights, max_faces=max_faces)
 
 
 def find_landmarks(context: StageContext) -> StageOutput:
     """All faces in every frame."""
     frames = context.read("frames", chunk=_frames_of(context).index)
-    detector = _detector(context.config.method, context.config.max_faces)
+    config = context.config
+    detector = _detector(config["method"], config["weights"].get("path", ""), config["max_faces"])
     images = (image for _, _, image in _pictures(context, frames))
     found: list[tuple[int, int, Any]] = []
     for frame, faces in zip(frames["frame"].to_pylist(), detector.track(images), strict=True):
@@ -197,6 +198,7 @@ def _landmark_rows(found: list[tuple[int, int, Any]], detector: Any) -> pa.Table
         "frame": [frame for frame, _, _ in found],
         "face": [index for _, index, _ in found],
         "detector": [detector.name] * len(found),
+        "landmark_set": [detector.landmark_set] * len(found),
         "score": [0.0 if face is None else float(face.score) for face in faces],
         "box": stacked("box", 4),
         "landmarks": stacked("landmarks", num_points, 2),
@@ -218,6 +220,28 @@ def _matting(config: RunConfig) -> dict[str, Any]:
         "weights": weights_identity(config.matting, config.matting_weights),
         "refinement": config.plate_refinement,
     }
+
+
+def _landmarks(config: RunConfig) -> dict[str, Any]:
+    """The detector that `auto` stands for here and now, so that installing weights is a change like any other."""
+    method = resolve_landmark_method(config.landmarks.method, config.landmarks.weights)
+    return {
+        "method": method,
+        "weights": weights_identity(method, config.landmarks.weights),
+        "max_faces": config.landmarks.max_faces,
+    }
+
+
+def _landmark_assets(config: RunConfig) -> tuple[str, ...]:
+    shipped = {
+        "facemesh": (
+            "facemesh/face_detector.npz",
+            "facemesh/face_landmarks_detector.npz",
+            "facemesh/face_blendshapes.npz",
+        ),
+        "star": ("facemesh/face_detector.npz",),
+    }
+    return shipped.get(resolve_landmark_method(config.landmarks.method, config.landmarks.weights), ())
 
 
 PROBE = Stage(
@@ -274,15 +298,11 @@ MATTE = Stage(
 )
 LANDMARKS = Stage(
     name="landmarks",
-    version=1,
+    version=2,
     function=find_landmarks,
     table="landmarks",
-    reads=lambda config: config.landmarks,
-    assets=lambda _config: (
-        "facemesh/face_detector.npz",
-        "facemesh/face_landmarks_detector.npz",
-        "facemesh/face_blendshapes.npz",
-    ),
+    reads=_landmarks,
+    assets=_landmark_assets,
     after=("frames",),
     fan_out="probe",
     timeout_s=600,
