@@ -19,6 +19,7 @@ from raytrack.export.pictures import make_picture_folders, write_pictures
 from raytrack.export.preview import PanelLayout, preview_picture
 from raytrack.export.scores import FramePhotometry, frame_photometry, jitter_px, landmark_error_px, photometric_scores
 from raytrack.export.truth import TRUTH_LANDMARKS, GroundTruth, ground_truth_scores
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter, Painted
 from raytrack.fit.track import Track
@@ -120,7 +121,7 @@ class _Drawer:
                 self._head,
                 renderer_name,
                 num_threads=1,
-                landmark_set=self._observation.landmark_set,
+                landmarks=landmark_set(self._observation.landmark_set).embedding,
             )
             painters.put(painter)
 

@@ -90,9 +90,9 @@ def trusted_landmarks(
     Raises:
         AssetError: The head lacks these landmarks.
     """
-    if landmarks.name not in head.landmarks:
+    if landmarks.embedding not in head.landmarks:
         known = ", ".join(sorted(head.landmarks))
-        raise AssetError(f"the head {head.name} has no {landmarks.name!r} landmarks, only {known}")
-    corners = head.faces[head.landmarks[landmarks.name].faces]
+        raise AssetError(f"the head {head.name} has no {landmarks.embedding!r} landmarks, only {known}")
+    corners = head.faces[head.landmarks[landmarks.embedding].faces]
     visible = ((~occluded[corners].all(dim=1)).numpy() & landmarks.fixed).astype(np.float32)
     return detected[:, None].astype(np.float32) * visible[None]

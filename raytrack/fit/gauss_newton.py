@@ -88,7 +88,7 @@ class RowSolver:
         self.problem = problem
         self._local = threading.local()
         head = problem.head
-        embedding = head.landmarks[problem.frames.landmarks.name]
+        embedding = head.landmarks[problem.frames.landmarks.embedding]
         self._landmark_corners = head.faces[embedding.faces].numpy()
         self._landmark_weights = embedding.barycentric.float().numpy()
         self._faces = head.faces.numpy()

@@ -72,8 +72,9 @@ def initial_rows(
         focal_px: Focal length in pixels.
     """
     neutral, joints = head.identity(shape)
-    fixed = landmark_set(targets.landmark_set).fixed
-    points = head.landmarks_world(neutral, targets.landmark_set).double().numpy()[fixed]
+    landmarks = landmark_set(targets.landmark_set)
+    fixed = landmarks.fixed
+    points = head.landmarks_world(neutral, landmarks.embedding).double().numpy()[fixed]
     height, width = targets.size_hw
     intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     flip = np.diag([1.0, -1.0, -1.0])
@@ -97,21 +98,21 @@ def initial_rows(
 class LandmarkFitter:
     """Fits landmarks of many frames at once; holds the head's landmark vertices and nothing that changes."""
 
-    def __init__(self, head: HeadModel, prior: RowPrior, landmark_set: str = "facemesh") -> None:
+    def __init__(self, head: HeadModel, prior: RowPrior, embedding: str = "facemesh") -> None:
         """Prepare a head.
 
         Args:
             head: Carries the landmarks.
             prior: On the rows, in the units of `LandmarkFitter` (percent of the face).
-            landmark_set: Which of the head's landmarks are fitted.
+            embedding: Which of the head's landmarks are fitted.
         """
-        self.head = head.landmark_subset(landmark_set)
-        self._set = landmark_set
+        self.head = head.landmark_subset(embedding)
+        self._embedding = embedding
         self.surface = SurfaceModel.create(self.head)
         self.prior = prior
-        embedding = self.head.landmarks[landmark_set]
-        self._corners = self.head.faces[embedding.faces].numpy()
-        self._barycentric = embedding.barycentric.float().numpy()
+        points = self.head.landmarks[embedding]
+        self._corners = self.head.faces[points.faces].numpy()
+        self._barycentric = points.barycentric.float().numpy()
 
     def _residuals(
         self, rows: Tensor, shape: Tensor, focal_px: float, targets: LandmarkTargets
@@ -120,7 +121,7 @@ class LandmarkFitter:
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
-        points = self.head.landmarks_world(world, self._set)
+        points = self.head.landmarks_world(world, self._embedding)
         return surfaces, chain, camera.project(points).numpy() - targets.positions_px
 
     def _cost(self, residual_px: np.ndarray, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,

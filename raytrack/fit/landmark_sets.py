@@ -11,9 +11,11 @@ from raytrack.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkSet:
-    """The points of one kind of detector; a head carries an embedding of the same name."""
+    """The points of one kind of detector."""
 
     name: str
+    embedding: str
+    """Name of the points on a head: a key of `HeadModel.landmarks`."""
     num_points: int
     chin: int
     upper: int
@@ -44,9 +46,26 @@ _FACEMESH_GAPS = np.array(
 )  # fmt: skip
 _IBUG_GAPS = np.array([(62, 66), (61, 67), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46)])
 
+
+def _ibug(name: str, outline: tuple[int, ...]) -> LandmarkSet:
+    # From brows to chin a face is about three quarters as high as from forehead to chin.
+    return LandmarkSet(
+        name=name,
+        embedding="ibug",
+        num_points=68,
+        chin=8,
+        upper=27,
+        inner_lips=(62, 66),
+        gaps=_IBUG_GAPS,
+        open_mouth=0.016,
+        outline=outline,
+    )
+
+
 LANDMARK_SETS: Mapping[str, LandmarkSet] = {
     "facemesh": LandmarkSet(
         name="facemesh",
+        embedding="facemesh",
         num_points=478,
         chin=152,
         upper=10,
@@ -54,19 +73,11 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
         gaps=_FACEMESH_GAPS,
         open_mouth=0.012,
     ),
-    # From brows to chin a face is about three quarters as high as from forehead to chin.
-    "ibug": LandmarkSet(
-        name="ibug",
-        num_points=68,
-        chin=8,
-        upper=27,
-        inner_lips=(62, 66),
-        gaps=_IBUG_GAPS,
-        open_mouth=0.016,
-        outline=(*range(6), *range(11, 17)),
-    ),
+    "ibug": _ibug("ibug", outline=(*range(6), *range(11, 17))),
+    "ibug-3d": _ibug("ibug-3d", outline=()),
 }
-"""By name: Face Mesh v2 (478 points), and the 68 points of the iBUG 300-W annotations."""
+"""By name: Face Mesh v2 (478 points); the 68 points of the iBUG 300-W annotations, whose jawline is the visible
+outline; and the same with a jawline that stays on the jaw, hidden or not, as detectors trained on projected models give it."""
 
 
 def landmark_set(name: str) -> LandmarkSet:

@@ -32,7 +32,9 @@ def landmark_stage(
         config: Number of key frames, first guess of the focal length.
         landmark_weights: Trust per point.
     """
-    fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), observation.landmark_set)
+    fitter = LandmarkFitter(
+        head, RowPrior.create(head, LANDMARK_PRIOR), landmark_set(observation.landmark_set).embedding
+    )
     focal_px = config.focal_ratio * max(observation.size_hw)
     numbers = np.flatnonzero(observation.detected)
     targets = _targets(observation, landmark_weights, numbers)

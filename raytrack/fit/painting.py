@@ -30,7 +30,7 @@ class Painted:
     region_index: Int[np.ndarray, "height width"]
     """Index into `PAINTED_REGIONS`; −1 where nothing, or no region, is covered."""
     landmarks_px: Float[np.ndarray, "points 2"]
-    """The head's landmarks, of the set that the painter was made for, projected."""
+    """The head's landmarks, those that the painter was made for, projected."""
     vertices: Float[np.ndarray, "vertices 3"]
     """World vertices, metres."""
 
@@ -48,7 +48,7 @@ class FramePainter:
         head: HeadModel,
         renderer_name: RendererName = "auto",
         num_threads: int = 1,
-        landmark_set: str = "facemesh",
+        landmarks: str = "facemesh",
     ) -> None:
         """Prepare what all frames share.
 
@@ -57,13 +57,13 @@ class FramePainter:
             head: The head it was tracked with.
             renderer_name: One of `raytrack.render.registry`'s back ends.
             num_threads: Threads of a CPU back end; the result does not depend on it.
-            landmark_set: Which of the head's landmarks to project.
+            landmarks: Which of the head's landmarks to project.
 
         Raises:
             InputError: The track was made with another head.
         """
         track.check_head(head)
-        self._track, self._head, self._landmark_set = track, head, landmark_set
+        self._track, self._head, self._landmarks = track, head, landmarks
         topology = head.topology()
         options = {"num_threads": num_threads} if renderer_name in {"auto", "numba"} else {}
         self._renderer = make_renderer(
@@ -96,7 +96,7 @@ class FramePainter:
         return self._projected(self.vertices(index))
 
     def _projected(self, vertices: Float[torch.Tensor, "vertices 3"]) -> Float[np.ndarray, "points 2"]:
-        return self.camera().project(self._head.landmarks_world(vertices, self._landmark_set)).numpy()
+        return self.camera().project(self._head.landmarks_world(vertices, self._landmarks)).numpy()
 
     @torch.no_grad()
     def paint(self, index: int, image: UInt8[np.ndarray, "height width 3"]) -> Painted:

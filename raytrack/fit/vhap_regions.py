@@ -11,6 +11,7 @@ from torch import Tensor
 from raytrack.errors import AssetError
 from raytrack.fit.alignment import occluded_vertices
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.vhap_config import VhapWeights
 from raytrack.fit.vhap_schedule import VhapStage
 from raytrack.fit.vhap_terms import NUM_IBUG
@@ -129,15 +130,18 @@ def with_ibug_points(head: HeadModel, detected: str = "facemesh") -> tuple[HeadM
 
     Args:
         head: On the CPU.
-        detected: The landmark set of the detections, `facemesh` or `ibug`.
+        detected: The landmark set of the detections.
 
     Raises:
+        InputError: There is no such landmark set.
         AssetError: The head lacks the points, or does not say which Face Mesh points stand for the iBUG ones.
     """
-    if detected == "ibug":
+    landmarks = landmark_set(detected)
+    if landmarks.embedding == "ibug":
         if "ibug" not in head.landmarks:
             raise AssetError(f"{head.name}: it has no iBUG landmarks")
-        return replace(head, landmarks={"ibug": head.landmarks["ibug"]}), np.arange(NUM_IBUG)
+        contour = head.contour if landmarks.outline else None
+        return replace(head, landmarks={"ibug": head.landmarks["ibug"]}, contour=contour), np.arange(NUM_IBUG)
     if head.ibug_of_facemesh is None or "facemesh" not in head.landmarks:
         raise AssetError(f"{head.name}: the vhap preset needs Face Mesh points that stand for the 68 iBUG points")
     embedding, picks = head.landmarks["facemesh"], head.ibug_of_facemesh

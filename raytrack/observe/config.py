@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-LandmarkMethod = Literal["auto", "facemesh", "face-alignment", "star"]
+LandmarkMethod = Literal["auto", "facemesh", "face-alignment", "face-alignment-2.5d", "star"]
+"""`face-alignment` finds the face's visible outline, `face-alignment-2.5d` the jaw, hidden or not."""
 MattingMethod = Literal["auto", "selfie", "rvm", "bgmv2", "plate", "given", "none"]
 """`auto`: the footage's own masks or alpha channel where there are some, else `plate` where there is a clean plate,
 else `selfie`. `none`: no matte, everything counts as foreground."""

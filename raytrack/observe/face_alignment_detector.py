@@ -17,12 +17,16 @@ from raytrack.observe.faces import FaceObservation
 from raytrack.observe.weights import hub_weights
 
 NUM_LANDMARKS = 68
+_KINDS = {"face-alignment": ("TWO_D", "ibug"), "face-alignment-2.5d": ("TWO_HALF_D", "ibug-3d")}
+"""The package's kind of landmarks, and the landmark set, by method."""
 
 
 class FaceAlignmentDetector:
     """Landmark detector of the package face-alignment. Each frame is looked at on its own.
 
     Args:
+        method: `face-alignment`, whose jawline is the visible outline, or `face-alignment-2.5d`, whose points are those
+            of a face in space, projected.
         max_faces: Follow at most so many faces in a frame, the largest.
         device: Where the networks run, as torch names devices.
 
@@ -30,22 +34,22 @@ class FaceAlignmentDetector:
         AssetError: The package or its weights are missing; nothing is ever downloaded.
     """
 
-    name = "face-alignment"
-    landmark_set = "ibug"
     num_landmarks = NUM_LANDMARKS
     expression_names = ()
 
-    def __init__(self, *, max_faces: int = 8, device: str = "cpu"):
+    def __init__(self, method: str = "face-alignment", *, max_faces: int = 8, device: str = "cpu"):
+        self.name = method
+        kind_name, self.landmark_set = _KINDS[method]
         self._max_faces = max_faces
-        paths = hub_weights("face-alignment")
+        paths = hub_weights(method)
         try:
             # Optional.
             import face_alignment  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise AssetError(
-                f"landmarks 'face-alignment' needs its package ({error}): pip install 'raytrack[face-alignment]'"
+                f"landmarks {method!r}: the package is missing ({error}): pip install 'raytrack[face-alignment]'"
             ) from error
-        kind = face_alignment.LandmarksType.TWO_D
+        kind = getattr(face_alignment.LandmarksType, kind_name)
         try:
             # Compiling takes minutes, and what it makes depends on the machine.
             self._aligner: Any = face_alignment.FaceAlignment(kind, device=device, face_detector="sfd", compile=False)
@@ -63,7 +67,7 @@ class FaceAlignmentDetector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = self._aligner.get_landmarks_from_image(image, detected_faces=boxes)
-        return tuple(_face(points, float(box[4])) for points, box in zip(found, boxes, strict=True))
+        return tuple(_face(points, float(box[4]), self.landmark_set) for points, box in zip(found, boxes, strict=True))
 
     def track(self, images: Iterable[UInt8[np.ndarray, "height width 3"]]) -> Iterator[tuple[FaceObservation, ...]]:
         """Find all faces in each frame.
@@ -75,7 +79,7 @@ class FaceAlignmentDetector:
             yield self.observe(image)
 
 
-def _face(points: np.ndarray, score: float) -> FaceObservation:
+def _face(points: np.ndarray, score: float, landmark_set: str) -> FaceObservation:
     landmarks = np.asarray(points, np.float32)[:, :2]
     return FaceObservation(
         landmarks=landmarks,
@@ -83,5 +87,5 @@ def _face(points: np.ndarray, score: float) -> FaceObservation:
         score=float(np.clip(score, 0.0, 1.0)),
         expression_scores=None,
         box=np.concatenate([landmarks.min(axis=0), landmarks.max(axis=0)]),
-        landmark_set="ibug",
+        landmark_set=landmark_set,
     )

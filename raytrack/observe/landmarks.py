@@ -19,6 +19,12 @@ def _face_alignment(_weights: str, max_faces: int, device: str) -> LandmarkDetec
     return FaceAlignmentDetector(max_faces=max_faces, device=device)
 
 
+def _face_alignment_25d(_weights: str, max_faces: int, device: str) -> LandmarkDetector:
+    from raytrack.observe.face_alignment_detector import FaceAlignmentDetector  # noqa: PLC0415
+
+    return FaceAlignmentDetector("face-alignment-2.5d", max_faces=max_faces, device=device)
+
+
 def _star(weights: str, max_faces: int, device: str) -> LandmarkDetector:
     from raytrack.observe.star import StarDetector  # noqa: PLC0415
 
@@ -28,6 +34,7 @@ def _star(weights: str, max_faces: int, device: str) -> LandmarkDetector:
 _DETECTORS: dict[str, Callable[[str, int, str], LandmarkDetector]] = {
     "facemesh": _facemesh,
     "face-alignment": _face_alignment,
+    "face-alignment-2.5d": _face_alignment_25d,
     "star": _star,
 }
 

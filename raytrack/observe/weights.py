@@ -54,7 +54,10 @@ EXTERNAL_WEIGHTS: Mapping[str, ExternalWeights] = {
 """By method."""
 
 
-HUB_WEIGHTS: Mapping[str, tuple[str, ...]] = {"face-alignment": ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar")}
+HUB_WEIGHTS: Mapping[str, tuple[str, ...]] = {
+    "face-alignment": ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar"),
+    "face-alignment-2.5d": ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar"),
+}
 """Files that optional packages look for among torch's downloads, by method."""
 _HUB_ORIGIN = "https://www.adrianbulat.com/downloads/python-fan/"
 

@@ -111,7 +111,7 @@ def test_rows_and_shape_follow_68_points(head, truth):
 @pytest.mark.parametrize("name", sorted(LANDMARK_SETS))
 def test_each_set_names_the_right_points(head, name):
     points = landmark_set(name)
-    rest = head.landmarks_world(head.template, name).numpy()
+    rest = head.landmarks_world(head.template, points.embedding).numpy()
     assert len(rest) == points.num_points == len(points.fixed)
     upper, lower = points.inner_lips
     assert rest[points.chin, 1] < rest[lower, 1] <= rest[upper, 1] + 1e-3 < rest[points.upper, 1]
@@ -121,7 +121,7 @@ def test_each_set_names_the_right_points(head, name):
     opened = FrameParameters.zeros(1, head.num_expressions)
     wide = dataclasses.replace(opened, jaw_pose=torch.tensor([[0.3, 0.0, 0.0]]))
     vertices = head.vertices(wide, torch.zeros(head.num_shapes))[0]
-    moved = head.landmarks_world(vertices, name).numpy()
+    moved = head.landmarks_world(vertices, points.embedding).numpy()
     assert np.linalg.norm(moved[upper] - moved[lower]) > np.linalg.norm(rest[upper] - rest[lower]) + 0.008
 
 
@@ -146,10 +146,11 @@ def test_sliding_points_are_not_trusted(head):
     assert weights[0, 8] == weights[0, 36:].min() == 1
     assert weights[0, [0, 3, 13, 16]].max() == 0
     assert trusted_landmarks(head, np.array([True]), nothing).min() == 1
+    assert trusted_landmarks(head, np.array([True]), nothing, LANDMARK_SETS["ibug-3d"]).min() == 1
 
 
 def test_unknown_sets_are_refused(head):
-    with pytest.raises(InputError, match="no landmark set 'wflw'; it knows facemesh, ibug"):
+    with pytest.raises(InputError, match="no landmark set 'wflw'; it knows facemesh, ibug, ibug-3d"):
         landmark_set("wflw")
     bare = dataclasses.replace(head, landmarks={"facemesh": head.landmarks["facemesh"]})
     nothing = torch.zeros(head.num_vertices, dtype=torch.bool)
@@ -174,5 +175,6 @@ def test_jawline_follows_the_turned_head(head, truth):
     moved = (points[:, :17] - fixed[:, :17]).norm(dim=-1)
     assert float(moved[[0, -1]].max()) > 0.01
     assert float(moved[facing_camera].max()) < float(moved[-1].max())
+    assert with_ibug_points(head, "ibug-3d")[0].contour is None
     meshed, _ = with_ibug_points(head)
     torch.testing.assert_close(ibug_points(meshed, vertices, truth), meshed.landmarks_world(vertices, "ibug"))

@@ -45,7 +45,7 @@ def portrait() -> np.ndarray:
 def put_hub_files(home, *, content: bytes = b"x") -> None:
     folder = home / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    for name in HUB_WEIGHTS["face-alignment"]:
+    for name in {name for names in HUB_WEIGHTS.values() for name in names}:
         (folder / name).write_bytes(content)
 
 
@@ -91,7 +91,7 @@ class FakeAligner:
 def test_face_alignment_is_called_uncompiled_and_read_largest_first(home, monkeypatch):
     put_hub_files(home)
     package = types.ModuleType("face_alignment")
-    package.LandmarksType = types.SimpleNamespace(TWO_D=1)
+    package.LandmarksType = types.SimpleNamespace(TWO_D=1, TWO_HALF_D=2)
     package.FaceAlignment = FakeAligner
     monkeypatch.setitem(sys.modules, "face_alignment", package)
     detector = make_landmark_detector("face-alignment")
@@ -107,9 +107,20 @@ def test_face_alignment_is_called_uncompiled_and_read_largest_first(home, monkey
     assert {face.landmark_set for face in first} == {"ibug"}
     assert first[0].depth is None
     assert len(make_landmark_detector("face-alignment", max_faces=1).observe(white)) == 1
+    deep = make_landmark_detector("face-alignment-2.5d")
+    assert FakeAligner.options["kind"] == 2
+    assert (deep.name, deep.landmark_set, deep.observe(white)[0].landmark_set) == (
+        "face-alignment-2.5d",
+        "ibug-3d",
+        "ibug-3d",
+    )
 
 
-def test_face_alignment_loads_generated_weights(home):
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("face-alignment", "2DFAN4-11f355bf06.pth.tar"), ("face-alignment-2.5d", "3DFAN4-7835d9f11d.pth.tar")],
+)
+def test_face_alignment_loads_generated_weights(home, method, name):
     """The package's own networks, with random weights in its files' format."""
     package = pytest.importorskip("face_alignment")
     from face_alignment.detection.sfd.net_s3fd import s3fd
@@ -121,8 +132,8 @@ def test_face_alignment_loads_generated_weights(home):
     folder = home / "torch" / "hub" / "checkpoints"
     torch.manual_seed(0)
     torch.save(s3fd().state_dict(), folder / "s3fd-619a316812.pth")
-    torch.save(FAN(4).state_dict(), folder / "2DFAN4-11f355bf06.pth.tar")
-    detector = make_landmark_detector("face-alignment")
+    torch.save(FAN(4).state_dict(), folder / name)
+    detector = make_landmark_detector(method)
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
     assert isinstance(detector.observe(image), tuple)
     # Random networks find no face: the second one is shown where to look.
@@ -130,7 +141,8 @@ def test_face_alignment_loads_generated_weights(home):
     (face,) = detector.observe(image)
     assert face.landmarks.shape == (68, 2)
     assert np.isfinite(face.landmarks).all()
-    assert package.LandmarksType.TWO_D == 1
+    assert face.landmark_set == detector.landmark_set
+    assert detector._aligner.landmarks_type == package.LandmarksType.TWO_D + (method != "face-alignment")
 
 
 def test_star_runs_from_a_torchscript_export(home, portrait):
@@ -173,9 +185,7 @@ def test_auto_takes_star_where_it_is_installed(home, monkeypatch):
     assert config_json(LANDMARKS, job) != before
     assert weights_identity("star")["sha256"] in config_json(LANDMARKS, job)
     assert LANDMARKS.assets(job) == ("facemesh/face_detector.npz",)
-    with pytest.raises(
-        ConfigError, match="unknown landmark method 'magic'; known: auto, face-alignment, facemesh, star"
-    ):
+    with pytest.raises(ConfigError, match="unknown landmark method 'magic'; known: auto, face-alignment, face"):
         resolve_landmark_method("magic")
 
 
