@@ -1,6 +1,7 @@
 """What the tracker can be told. Torch-free, so that the command line starts at once."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from raytrack.fit.vhap_config import VhapConfig
@@ -44,6 +45,17 @@ class Weights:
     texture_variation: float = 100.0
     """Mean squared difference of neighbouring texels."""
 
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A weight is negative or not finite.
+        """
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"track.weights.{item.name} must be 0 or more, got {value}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackConfig:
@@ -79,3 +91,27 @@ class TrackConfig:
     weights: Weights = field(default_factory=Weights)
     vhap: VhapConfig = field(default_factory=VhapConfig)
     """Numbers of the `vhap` preset, which reads neither the sizes nor the weights above."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        least = {
+            "tracking_size_px": 32,
+            "texture_image_size_px": 32,
+            "num_key_frames": 1,
+            "rounds": 1,
+            "num_threads": 1,
+            "seed": 0,
+        }
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"track.{name} must be at least {smallest}, got {getattr(self, name)}")
+        for name in ("texture_size", "final_texture_size"):
+            size = getattr(self, name)
+            if size < 16 or size & (size - 1):
+                raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
+        if not 0.3 <= self.focal_ratio <= 20:
+            raise ValueError(f"track.focal_ratio must be between 0.3 and 20, got {self.focal_ratio}")

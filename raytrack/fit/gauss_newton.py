@@ -166,9 +166,9 @@ class RowSolver:
             self._photometric(drawing, frame, pixels, residual, gradient),
             self._landmarks(frame, surface, setting),
         ]
-        distances = self.problem.frames.signed_distance
-        if distances is not None and self.problem.weights.matte > 0:
-            groups.append(self._outline(drawing, frame, distances[frame].astype(np.float32)))
+        distance = self.problem.frames.signed_distance(frame)
+        if distance is not None and self.problem.weights.matte > 0:
+            groups.append(self._outline(drawing, frame, distance))
         corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
         jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_px)
         first = len(pixels)

@@ -203,11 +203,11 @@ class SharedOptimiser:
         blended = problem.renderer.antialias(image, held, fragments)
         covered = fragments.coverage.sum().clamp_min(1)
         photo = ((blended - target).abs() * trust[..., None]).sum() / (3 * covered)
-        if problem.frames.matte is None:
+        if not problem.frames.has_matte:
             return photo, torch.zeros(())
         free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
         coverage = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
-        alpha = torch.from_numpy(problem.frames.matte[batch].astype(np.float32))
+        alpha = torch.from_numpy(problem.frames.matte(batch))
         above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
         excess = coverage - alpha
         # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.

@@ -13,6 +13,7 @@ from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.gauss_newton import RowProblem, RowSolver, solving_order
+from raytrack.fit.head_renderer import make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
@@ -22,8 +23,6 @@ from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
 from raytrack.fit.surface import SurfaceModel
 from raytrack.head.model import HeadModel
-from raytrack.render.protocol import Renderer, Topology
-from raytrack.render.registry import make_renderer
 
 _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
@@ -121,7 +120,7 @@ class StageRunner:
                 landmark_weights=self.landmark_weights,
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
-                make_renderer=lambda: self.make_renderer(1),
+                make_renderer=lambda: make_head_renderer(self.head, self.config.renderer),
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
@@ -192,8 +191,8 @@ class StageRunner:
             occluded=self.alignment.occluded,
             unaligned_faces=self.alignment.unaligned_faces,
             inside_mouth=self.alignment.inside_mouth,
-            perturbation=RegionPerturbation.create(self.head) if frames.matte is None else None,
-            renderer=self.make_renderer(self.config.num_threads),
+            perturbation=None if frames.has_matte else RegionPerturbation.create(self.head),
+            renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
         )
         optimiser = SharedOptimiser(problem, rates)
         optimiser.restore(state.adam)
@@ -204,13 +203,6 @@ class StageRunner:
 
     def _batches(self, stage: SharedStage, order: np.ndarray) -> list[np.ndarray]:
         return [np.sort(order[start : start + stage.batch_size]) for start in range(0, len(order), stage.batch_size)]
-
-    def make_renderer(self, num_threads: int) -> Renderer:
-        """A renderer of the head. `auto` means numba: the fit's own work is on the CPU."""
-        shape = self.head.topology()
-        topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
-        name = "numba" if self.config.renderer == "auto" else self.config.renderer
-        return make_renderer(name, topology, **({"num_threads": num_threads} if name == "numba" else {}))
 
     def _generator(self, index: int, unit: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, index, unit])

@@ -11,14 +11,19 @@ import numpy as np
 import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.errors import InputError
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
+from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
+
+_READING = ("datasets", "media", "tables/schemas.py")
+"""Code that decides which frames there are and what they look like."""
 
 
 def frame_path(name: str, frame: int, folder: str = "images") -> str:
@@ -57,7 +62,7 @@ def probe(context: StageContext) -> StageOutput:
     sequence = _footage(context, context.config)
     source = sequence.cameras[0].source
     row = {
-        "source_sha256": content_sha256(context.sequence.video),
+        "source_sha256": content_sha256(context.sequence.video, Digests(context.out / ".work" / DIGESTS_FILE)),
         "kind": "video" if hasattr(source, "codec") else "images",
         "codec": getattr(source, "codec", None),
         "num_source_frames": source.num_frames,
@@ -122,7 +127,11 @@ def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, st
 
 
 def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tuple[int, np.ndarray]]]:
-    """The matting method that applies, and each frame's matte."""
+    """The matting method that applies, and each frame's matte.
+
+    Raises:
+        InputError: Masks are to be taken where there are none.
+    """
     from raytrack.observe.matting import make_matter, resolve_matting_method
 
     chunk, sequence, config = _frames_of(context), context.sequence, context.config
@@ -132,6 +141,11 @@ def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tupl
     has_masks = masks is not None or own_alpha
     method = resolve_matting_method(config["matting"], has_masks=has_masks, has_plate=plate is not None)
     if method == "given" and masks is None:
+        if not own_alpha:
+            raise InputError(
+                "matting 'given' needs masks: name their folder as `masks`, or give footage whose alpha channel tells "
+                "the person from the background"
+            )
         footage = _footage(context, config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
     weights = config["weights"].get("path", "")
@@ -248,6 +262,7 @@ PROBE = Stage(
     name="probe",
     version=1,
     function=probe,
+    code=_READING,
     table="sequences",
     reads=_extract,
     sources=("video",),
@@ -258,6 +273,7 @@ EXTRACT = Stage(
     name="frames",
     version=1,
     function=extract_frames,
+    code=_READING,
     table="frames",
     reads=_extract,
     sources=("video",),
@@ -272,6 +288,7 @@ SHRINK = Stage(
     name="downsample",
     version=1,
     function=shrink_frames,
+    code=("media", "tables/schemas.py"),
     table="exports",
     reads=lambda config: config.extract.downsample_scales,
     after=("frames",),
@@ -285,6 +302,7 @@ MATTE = Stage(
     name="alphas",
     version=2,
     function=matte,
+    code=(*_READING, "observe"),
     table="alphas",
     reads=_matting,
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
@@ -300,6 +318,7 @@ LANDMARKS = Stage(
     name="landmarks",
     version=2,
     function=find_landmarks,
+    code=("media", "observe", "tables/schemas.py"),
     table="landmarks",
     reads=_landmarks,
     assets=_landmark_assets,

@@ -9,8 +9,8 @@ import torch
 from raytrack.errors import ConfigError
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import Checkpoint, FitState
-from raytrack.fit.config import TrackConfig
-from raytrack.fit.frames import TrackingFrames, clean_matte
+from raytrack.fit.config import TrackConfig, Weights
+from raytrack.fit.frames import TrackingFrames, clean_matte, large_array
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.key_frames import choose_key_frames
 from raytrack.fit.observation import SequenceObservation
@@ -76,7 +76,7 @@ def test_adam_agrees_with_torch():
 def test_matte_floor():
     alpha = np.array([[0, 76, 165, 255]], np.uint8)
     cleaned = clean_matte(alpha)
-    assert cleaned[0, 0] == 0 and cleaned[0, 1] == 0 and cleaned[0, 3] == 1
+    assert cleaned[0, [0, 1, 3]].tolist() == [0, 0, 1]
     assert cleaned[0, 2] == pytest.approx((165 / 255 - 0.3) / 0.7, abs=1e-6)
 
 
@@ -84,14 +84,22 @@ def test_frames_are_scaled_with_their_landmarks():
     image = np.zeros((200, 100, 3), np.uint8)
     image[:, 50:] = 255
     observation = SequenceObservation(
-        size_hw=(200, 100), timestep_ids=("0",), timestamps_s=np.zeros(1), load_image=lambda _: image,
-        load_alpha=lambda _: image[..., 0], landmarks_px=np.full((1, 478, 2), 40.0, np.float32), scores=np.ones(1, np.float32),
-    )  # fmt: skip
+        size_hw=(200, 100),
+        timestep_ids=("0",),
+        timestamps_s=np.zeros(1),
+        load_image=lambda _: image,
+        load_alpha=lambda _: image[..., 0],
+        landmarks_px=np.full((1, 478, 2), 40.0, np.float32),
+        scores=np.ones(1, np.float32),
+    )
     frames = TrackingFrames.load(observation, 100)
     assert frames.images.shape == (1, 100, 50, 3)
     np.testing.assert_allclose(frames.landmarks_px, 20.0)
-    assert frames.signed_distance[0, 50, 40] > 0 > frames.signed_distance[0, 50, 10]
-    assert abs(float(frames.signed_distance[0, 50, 25])) <= 1.5
+    distance = frames.signed_distance(0)
+    assert distance[50, 40] > 0 > distance[50, 10]
+    assert abs(float(distance[50, 25])) <= 1.5
+    assert np.abs(distance).max() == 7.0
+    assert frames.matte([0])[0, 50, 40] == 1
 
 
 def test_occluded_regions_leave_both_alignments():
@@ -135,9 +143,16 @@ def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
     head = load_head("default")
     shared = SharedParameters.start(head, torch.randn(head.num_shapes), 777.7, 32)
     state = FitState(
-        rows=torch.randn(3, 18 + head.num_expressions), shared=shared, stages_done=4, photo_error=0.03, rows_error=float("inf"),
-        converged=True, units_done=2, unit_errors=(0.1, 0.2), adam={"texture": {"mean": torch.randn(3), "steps": torch.tensor(7)}},
-    )  # fmt: skip
+        rows=torch.randn(3, 18 + head.num_expressions),
+        shared=shared,
+        stages_done=4,
+        photo_error=0.03,
+        rows_error=float("inf"),
+        converged=True,
+        units_done=2,
+        unit_errors=(0.1, 0.2),
+        adam={"texture": {"mean": torch.randn(3), "steps": torch.tensor(7)}},
+    )
     Checkpoint(tmp_path / "work").save(state)
     loaded = Checkpoint(tmp_path / "work").load()
     assert loaded is not None
@@ -155,3 +170,36 @@ def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
 def test_damaged_checkpoint_starts_over(tmp_path):
     (tmp_path / "state.npz").write_bytes(b"not an archive")
     assert Checkpoint(tmp_path).load() is None
+
+
+def test_arrays_too_large_for_memory_are_files_without_a_name(monkeypatch):
+    monkeypatch.setattr("raytrack.fit.frames._IN_MEMORY_BYTES", 1000)
+    array = large_array((10, 20, 30), np.uint8)
+    assert isinstance(array, np.memmap)
+    array[3] = 7
+    assert int(array[3].sum()) == 7 * 600
+    assert not isinstance(large_array((10,), np.uint8), np.memmap)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"rounds": 0},
+        {"texture_size": 100},
+        {"final_texture_size": 0},
+        {"focal_ratio": 0.0},
+        {"focal_ratio": float("nan")},
+        {"tracking_size_px": 0},
+        {"num_key_frames": 0},
+        {"num_threads": 0},
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrackConfig(**wrong)
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="photo"):
+        Weights(photo=-1.0)
