@@ -77,7 +77,8 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
     "ibug-3d": _ibug("ibug-3d", outline=()),
 }
 """By name: Face Mesh v2 (478 points); the 68 points of the iBUG 300-W annotations, whose jawline is the visible
-outline; and the same with a jawline that stays on the jaw, hidden or not, as detectors trained on projected models give it."""
+outline; and the same with a jawline that stays on the jaw, hidden or not, as detectors trained on projected models give
+it."""
 
 
 def landmark_set(name: str) -> LandmarkSet:
