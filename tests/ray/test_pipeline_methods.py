@@ -7,7 +7,7 @@ from raytrack.config import RunConfig, from_mapping
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
 from raytrack.media.images import read_mask, write_png
-from raytrack.media.source import probe, read_frames
+from raytrack.media.source import probe, read_pictures
 from raytrack.pipeline.run import run_job
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import select
@@ -38,7 +38,7 @@ def test_68_points_and_a_clean_plate_from_footage_to_scores(tmp_path, monkeypatc
     torch.jit.trace(MeanFace(), torch.zeros(1, 3, 256, 256)).save(
         str(tmp_path / "assets" / "star" / "mean.torchscript")
     )
-    frame = next(iter(read_frames(probe(source_path("assets:demo/demo.mp4")))))
+    frame = next(read_pictures(probe(source_path("assets:demo/demo.mp4")))).rgb
     # No plate of the demo's room is there: one that differs from the frame in the middle only.
     plate = frame.copy()
     height, width = frame.shape[:2]

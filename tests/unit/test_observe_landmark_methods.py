@@ -12,7 +12,7 @@ from tiny_networks import TinyStar, save_torchscript
 from raytrack.assets import asset_path
 from raytrack.config import RunConfig, SequenceConfig, from_mapping
 from raytrack.errors import AssetError, ConfigError
-from raytrack.media.source import probe, read_frames
+from raytrack.media.source import probe, read_pictures
 from raytrack.observe.blazeface import BlazeFace
 from raytrack.observe.faces import LandmarkDetector
 from raytrack.observe.landmarks import make_landmark_detector
@@ -39,7 +39,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
     """A frame of the demo clip."""
-    return next(iter(read_frames(probe(asset_path("demo/demo.mp4")))))
+    return next(read_pictures(probe(asset_path("demo/demo.mp4")))).rgb
 
 
 def put_hub_files(home, *, content: bytes = b"x") -> None:
