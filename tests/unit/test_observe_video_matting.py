@@ -138,7 +138,7 @@ def test_chunks_overlap_so_that_their_bounds_do_not_show(tmp_path):
     frames = flicker(WARM_UP_FRAMES + 23, 16, 16)
     for name, image in frames:
         write_png(tmp_path / "clip" / f"{name}.png", image)
-    for out, chunk_frames in (("whole", 256), ("cut", WARM_UP_FRAMES + 4), ("fine", 11)):
+    for out, chunk_frames in (("whole", 256), ("cut", WARM_UP_FRAMES + 4), ("fine", 29)):
         data = {"chunk_frames": chunk_frames}
         config = RunConfig(
             sequences=(SequenceConfig(video=str(tmp_path / "clip")),),
