@@ -8,12 +8,13 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
 from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
 from raytrack.errors import ConfigError, OutputError, RaytrackError
+from raytrack.observe.config import LandmarkMethod, MattingMethod
 
 _JOB_SUFFIXES = {".yaml", ".yml"}
 _DESCRIPTION = "Talking-head videos to tracked heads and NeRF/3DGS-ready datasets."
@@ -47,10 +48,18 @@ class JobOptions:
     """Track by landmarks alone, without photometry."""
     occluded: Annotated[tuple[str, ...], _shown("REGION ...")] = ()
     """Head regions that are hidden, such as hair or neck_lower."""
-    matting: Annotated[Literal["auto", "selfie", "given", "none"] | None, _shown("auto|selfie|given|none")] = None
+    matting: Annotated[MattingMethod | None, _shown("|".join(get_args(MattingMethod)))] = None
     """How the person is told from the background."""
     masks: Annotated[str | None, _shown("FOLDER")] = None
     """Folder of masks for --matting given, one image per frame."""
+    plate: Annotated[str | None, _shown("IMAGE")] = None
+    """Picture of the empty scene for --matting plate or bgmv2."""
+    matting_weights: Annotated[str | None, _shown("FILE")] = None
+    """Weights of --matting rvm or bgmv2; by default those in $RAYTRACK_ASSETS/rvm or /bgmv2."""
+    landmarks: Annotated[LandmarkMethod | None, _shown("|".join(get_args(LandmarkMethod)))] = None
+    """What finds the face."""
+    landmark_weights: Annotated[str | None, _shown("FILE")] = None
+    """Weights of --landmarks star; by default those in $RAYTRACK_ASSETS/star."""
     background_color: Annotated[Literal["white", "black", "transparent"] | None, _shown("white|black|transparent")] = (
         None
     )
@@ -204,13 +213,14 @@ def job_config(options: JobOptions) -> RunConfig:
         raise ConfigError("nothing to do: name a video, a folder of images, or a job file")
     if jobs and len(options.inputs) > 1:
         raise ConfigError(f"give one job file or videos, not both: {', '.join(options.inputs)}")
-    if options.masks and (jobs or len(options.inputs) > 1):
-        raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
+    for name, value in (("masks", options.masks), ("plate", options.plate)):
+        if value and (jobs or len(options.inputs) > 1):
+            raise ConfigError(f"--{name} goes with one video; in a job file, give each sequence its `{name}`")
     if jobs:
         return load_job(Path(jobs[0]), overrides)
     names = distinct_names(options.inputs)
     sequences = [
-        {"video": video, "name": name, "masks": options.masks or ""}
+        {"video": video, "name": name, "masks": options.masks or "", "plate": options.plate or ""}
         for video, name in zip(options.inputs, names, strict=True)
     ]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
@@ -227,6 +237,8 @@ def option_overrides(options: JobOptions) -> dict[str, Any]:
     overrides = {
         "head": options.head,
         "matting": options.matting,
+        "matting_weights": options.matting_weights,
+        "landmarks": {"method": options.landmarks, "weights": options.landmark_weights},
         "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
         "capture": {"downsample": options.downsample},
         "track": track,

@@ -19,7 +19,7 @@ from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.media.config import ExtractConfig
-from raytrack.observe.config import LandmarkConfig, MattingMethod
+from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
 from raytrack.tables.keys import SequenceKey, footage_name
 
 DEFAULT_HEAD = "default"
@@ -51,6 +51,8 @@ class SequenceConfig:
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
     """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
+    plate: str = ""
+    """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
     """What the tracker should have found, where the footage was rendered; adds `ground_truth` to the summary."""
 
@@ -128,7 +130,12 @@ class RunConfig:
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
-    """How the person is told from the background; `auto` takes masks or an alpha channel where there are some."""
+    """How the person is told from the background; `auto` takes masks or an alpha channel where there are some, else a
+    clean plate where there is one."""
+    matting_weights: str = ""
+    """The weights of `rvm` or `bgmv2`, as their authors publish them; by default those in `$RAYTRACK_ASSETS`."""
+    plate_refinement: PlateRefinement = "guided"
+    """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -145,7 +152,8 @@ class RunConfig:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, or masks would be ignored.
+            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, or a plate is
+                missing.
         """
         seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
@@ -159,10 +167,15 @@ class RunConfig:
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
             seen[name.lower()] = sequence
-            if sequence.masks and self.matting in ("selfie", "none"):
+            if sequence.masks and self.matting not in ("auto", "given"):
                 raise ConfigError(
                     f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
                     "take matting `given` or `auto`, or leave out the masks"
+                )
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate:
+                raise ConfigError(
+                    f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
+                    "name it as `plate`"
                 )
 
 
@@ -204,13 +217,22 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
             video=absolute(sequence.video),
             root=absolute(sequence.root),
             masks=absolute(sequence.masks),
+            plate=absolute(sequence.plate),
             ground_truth=absolute(sequence.ground_truth),
         )
         for sequence in config.sequences
     )
     head = config.head if config.head == DEFAULT_HEAD else absolute(config.head)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
-    return dataclasses.replace(config, sequences=sequences, head=head, capture=capture)
+    landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
+    return dataclasses.replace(
+        config,
+        sequences=sequences,
+        head=head,
+        capture=capture,
+        matting_weights=absolute(config.matting_weights),
+        landmarks=landmarks,
+    )
 
 
 def expanded(config: RunConfig) -> RunConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from raytrack.errors import InputError
@@ -24,7 +25,8 @@ from raytrack.export.scores import (
     landmark_error_px,
     photometric_scores,
 )
-from raytrack.export.truth import GroundTruth
+from raytrack.export.truth import TRUTH_LANDMARKS, GroundTruth
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter, Painted
 from raytrack.fit.track import Track
@@ -52,7 +54,7 @@ class DrawnFrame:
 
     photometry: FramePhotometry | None
     landmarks_px: Float[np.ndarray, "points 2"]
-    """Of the track; interpolated where the frame has no face."""
+    """Of the track, of the observation's set; interpolated where the frame has no face."""
     vertices: Float[np.ndarray, "vertices 3"] | None
     """World vertices in metres; kept where there is truth to compare with."""
 
@@ -121,7 +123,14 @@ class _Drawer:
         """The preview's picture and the scores' share of every frame, in order; few are in memory at a time."""
         painters: SimpleQueue[FramePainter] = SimpleQueue()
         for _ in range(num_threads):
-            painters.put(FramePainter(self._track, self._head, renderer_name, num_threads=1))
+            painter = FramePainter(
+                self._track,
+                self._head,
+                renderer_name,
+                num_threads=1,
+                landmarks=landmark_set(self._observation.landmark_set).embedding,
+            )
+            painters.put(painter)
 
         def draw(index: int) -> tuple[np.ndarray, DrawnFrame]:
             painter = painters.get()
@@ -186,13 +195,17 @@ def sequence_scores(
         "l1": photometric["l1"],
         "worst_l1": photometric["worst_l1"],
         "landmark_error_px": landmark_error_px(landmarks, observation.landmarks_px, tracked & observation.detected),
-        "jitter_px": jitter_px(landmarks, tracked, None if truth is None else truth.landmarks_px),
+        "jitter_px": jitter_px(landmarks, tracked, None),
         "coverage": photometric["coverage"],
         "frames": track.num_frames,
     }
     if truth is None:
         return SequenceScores(scores=scores, ground_truth=None)
     vertices = np.stack([frame.vertices for frame in drawn if frame.vertices is not None])
+    if observation.landmark_set != TRUTH_LANDMARKS:
+        world = head.landmarks_world(torch.from_numpy(vertices), TRUTH_LANDMARKS)
+        landmarks = track.camera.project(world).numpy()
+    scores["jitter_px"] = jitter_px(landmarks, tracked, truth.landmarks_px)
     against_truth = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=landmarks, valid=tracked)
     return SequenceScores(scores=scores, ground_truth={**against_truth, "psnr_db": photometric["psnr_db"]})
 

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz
 
+TRUTH_LANDMARKS = "facemesh"
+"""The landmark set of `GroundTruth.landmarks_px`."""
 _NAMES = ("vertex_ids", "vertices_q", "vertex_quantum_m", "landmarks_px", "head_sha256")
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from raytrack.errors import ConfigError
+from raytrack.errors import AssetError, ConfigError
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.landmark_sets import LANDMARK_SETS, LandmarkSet
 from raytrack.fit.shared_stage import OffsetRegions
 from raytrack.head.model import HeadModel
 
@@ -76,9 +77,22 @@ def occluded_vertices(head: HeadModel, config: TrackConfig) -> Bool[Tensor, " ve
 
 
 def trusted_landmarks(
-    head: HeadModel, detected: Bool[np.ndarray, " frames"], occluded: Bool[Tensor, " vertices"]
-) -> np.ndarray:
-    """Weights (frames, landmarks): 1, or 0 without a face in the frame or on occluded parts of the head."""
-    corners = head.faces[head.landmarks["facemesh"].faces]
-    visible = (~occluded[corners].all(dim=1)).numpy().astype(np.float32)
+    head: HeadModel,
+    detected: Bool[np.ndarray, " frames"],
+    occluded: Bool[Tensor, " vertices"],
+    landmarks: LandmarkSet = LANDMARK_SETS["facemesh"],
+) -> Float[np.ndarray, "frames landmarks"]:
+    """Trust in each landmark.
+
+    It is 1, or 0 without a face in the frame, on occluded parts of the head, and for points that are not fixed to the
+    surface.
+
+    Raises:
+        AssetError: The head lacks these landmarks.
+    """
+    if landmarks.embedding not in head.landmarks:
+        known = ", ".join(sorted(head.landmarks))
+        raise AssetError(f"the head {head.name} has no {landmarks.embedding!r} landmarks, only {known}")
+    corners = head.faces[head.landmarks[landmarks.embedding].faces]
+    visible = ((~occluded[corners].all(dim=1)).numpy() & landmarks.fixed).astype(np.float32)
     return detected[:, None].astype(np.float32) * visible[None]

@@ -10,22 +10,18 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
+from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.geometry.camera import Camera, monocular_camera
 
 logger = logging.getLogger(__name__)
 MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
-CHIN = 152
-INNER_LIPS = (13, 14)
-"""Face Mesh points: chin; middle of upper and lower inner lip."""
 DISTANCE_LIMIT_PX = 7.0
 _DISTANCE_STEPS = 16
 _CHIN_MARGIN = 0.05
 """The matte's outline is the head's own down to this share of the face below the chin: further down, clothes and
 shoulders belong to the foreground but not to the head's mesh."""
-_OPEN_MOUTH = 0.012
-"""Distance of the inner lips over face size above which the mouth's inside may be seen."""
 _CROP_MARGINS = (1.0, 0.9, 1.0, 1.4)
 """Room around all landmarks of the sequence to the left, above, to the right and below, in faces."""
 _SMALLEST_CROP_PX = 32
@@ -58,6 +54,8 @@ class TrackingFrames:
     """In these pictures' pixels."""
     face_size_px: float
     """Median larger side of the landmarks' box, in these pictures' pixels: the unit of what is scale-free."""
+    landmarks: LandmarkSet
+    """Which points they are."""
 
     @classmethod
     def load(
@@ -87,7 +85,9 @@ class TrackingFrames:
         landmarks = (observation.landmarks_px[frames] - np.array([left, top])).astype(np.float32) * factor
         extent = np.maximum(np.ptp(landmarks, axis=1).max(axis=1), 1)
         face_size = median_face_size_px(observation) * float(factor.mean())
-        lips = landmarks[:, INNER_LIPS[1]] - landmarks[:, INNER_LIPS[0]]
+        points = landmark_set(observation.landmark_set)
+        upper_lip, lower_lip = points.inner_lips
+        lips = landmarks[:, lower_lip] - landmarks[:, upper_lip]
         matte, distance, valid = _load_mattes(observation, frames, crop, size_hw, landmarks)
         return cls(
             images=images,
@@ -97,9 +97,10 @@ class TrackingFrames:
             matte_steps=matte,
             distance_steps=distance,
             matte_valid=valid,
-            chin_row=landmarks[:, CHIN, 1] + _CHIN_MARGIN * face_size,
-            mouth_open=np.linalg.norm(lips, axis=1) > _OPEN_MOUTH * extent,
+            chin_row=landmarks[:, points.chin, 1] + _CHIN_MARGIN * face_size,
+            mouth_open=np.linalg.norm(lips, axis=1) > points.open_mouth * extent,
             landmarks_px=landmarks,
+            landmarks=points,
             face_size_px=face_size,
         )
 

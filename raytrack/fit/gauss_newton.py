@@ -37,13 +37,6 @@ REFERENCE_FACE_PX = 100.0
 """Face size that lengths in pixels here are written for; they grow with the face."""
 SMALLEST_LANDMARK_PX = 0.5
 SMALLEST_GAP_PX = 0.25
-GAPS = np.array(
-    [
-        (13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318),
-        (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373),
-    ]
-)  # fmt: skip
-"""Face Mesh pairs across the inner lips and across the eyelids."""
 OUTLINE_REACH_PX = 4.0
 """Silhouette points further from the matte's edge than this are not the same outline."""
 DAMPING = 1e-2
@@ -100,7 +93,7 @@ class RowSolver:
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(problem.num_threads, initializer=_single_thread)
         head = problem.head
-        embedding = head.landmarks["facemesh"]
+        embedding = head.landmarks[problem.frames.landmarks.embedding]
         self._landmark_corners = head.faces[embedding.faces].numpy()
         self._landmark_weights = embedding.barycentric.float().numpy()
         self._faces = head.faces.numpy()
@@ -263,12 +256,13 @@ class RowSolver:
         self, frame: int, surface: PosedSurface, setting: "_Setting", jacobian: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Openings of mouth and eyes: differences of landmarks are known far better than landmarks."""
-        upper, lower = GAPS.T
+        gaps = self.problem.frames.landmarks.gaps
+        upper, lower = gaps.T
         world = (surface.world[self._landmark_corners] * self._landmark_weights[..., None]).sum(axis=1)
         projected, detected = setting.project(world), self.problem.frames.landmarks_px[frame]
         error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
         trust = np.minimum(self.problem.landmark_weights[frame][upper], self.problem.landmark_weights[frame][lower])
-        weight = self.problem.weights.gap / self.problem.frames.face_size_px * trust / len(GAPS)
+        weight = self.problem.weights.gap / self.problem.frames.face_size_px * trust / len(gaps)
         weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_GAP_PX * self._unit_px)
         metric = np.zeros((len(error), 2, 2))
         metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import surface_jacobian
@@ -39,6 +40,7 @@ class LandmarkTargets:
     weights: Float[np.ndarray, "frames landmarks"]
     """Relative trust per point; a frame's weights need not sum to one."""
     size_hw: tuple[int, int]
+    landmark_set: str = "facemesh"
 
     @cached_property
     def face_size_px(self) -> Float[np.ndarray, " frames"]:
@@ -49,7 +51,10 @@ class LandmarkTargets:
     def select(self, frames: Int[np.ndarray, " chosen"]) -> "LandmarkTargets":
         """Some of the frames."""
         return LandmarkTargets(
-            positions_px=self.positions_px[frames], weights=self.weights[frames], size_hw=self.size_hw
+            positions_px=self.positions_px[frames],
+            weights=self.weights[frames],
+            size_hw=self.size_hw,
+            landmark_set=self.landmark_set,
         )
 
 
@@ -71,21 +76,23 @@ def initial_rows(
     """Rigid pose of every frame by perspective-n-point on the resting head, the rest at zero.
 
     Args:
-        head: Carries the `facemesh` landmarks.
+        head: Carries the landmarks.
         shape: Identity whose resting landmarks are matched.
         targets: Detections.
         focal_px: Focal length in pixels.
     """
     neutral, joints = head.identity(shape)
-    points = head.landmarks_world(neutral).double().numpy()
+    landmarks = landmark_set(targets.landmark_set)
+    fixed = landmarks.fixed
+    points = head.landmarks_world(neutral, landmarks.embedding).double().numpy()[fixed]
     height, width = targets.size_hw
     intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     flip = np.diag([1.0, -1.0, -1.0])
     camera_position = np.array([0.0, 0.0, 1.0])
     root = joints[0].double().numpy()
     rows = torch.zeros(len(targets.positions_px), NUM_POSE + head.num_expressions)
-    for frame, positions in enumerate(targets.positions_px.astype(np.float64)):
-        trusted = targets.weights[frame] > 0
+    for frame, positions in enumerate(targets.positions_px[:, fixed].astype(np.float64)):
+        trusted = targets.weights[frame, fixed] > 0
         pose = _perspective_pose(points[trusted], positions[trusted], intrinsics)
         if pose is None:
             pose = _frontal_pose(points[trusted], positions[trusted], intrinsics)
@@ -124,19 +131,21 @@ def _frontal_pose(points: np.ndarray, positions: np.ndarray, intrinsics: np.ndar
 class LandmarkFitter:
     """Fits landmarks of many frames at once; holds the head's landmark vertices and nothing that changes."""
 
-    def __init__(self, head: HeadModel, prior: RowPrior) -> None:
+    def __init__(self, head: HeadModel, prior: RowPrior, embedding: str = "facemesh") -> None:
         """Prepare a head.
 
         Args:
-            head: Carries the `facemesh` landmarks.
+            head: Carries the landmarks.
             prior: On the rows, in the units of `LandmarkFitter` (percent of the face).
+            embedding: Which of the head's landmarks are fitted.
         """
-        self.head = head.landmark_subset("facemesh")
+        self.head = head.landmark_subset(embedding)
+        self._embedding = embedding
         self.surface = SurfaceModel.create(self.head)
         self.prior = prior
-        embedding = self.head.landmarks["facemesh"]
-        self._corners = self.head.faces[embedding.faces].numpy()
-        self._barycentric = embedding.barycentric.float().numpy()
+        points = self.head.landmarks[embedding]
+        self._corners = self.head.faces[points.faces].numpy()
+        self._barycentric = points.barycentric.float().numpy()
 
     def _residuals(
         self, rows: Tensor, shape: Tensor, focal_px: float, targets: LandmarkTargets
@@ -145,7 +154,7 @@ class LandmarkFitter:
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
-        points = self.head.landmarks_world(world)
+        points = self.head.landmarks_world(world, self._embedding)
         return surfaces, chain, camera.project(points).numpy() - targets.positions_px
 
     def _cost(self, residual_px: np.ndarray, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,

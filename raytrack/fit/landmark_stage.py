@@ -9,14 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.config import TrackConfig, Weights
-from raytrack.fit.frames import CHIN, INNER_LIPS
 from raytrack.fit.key_frames import choose_key_frames
 from raytrack.fit.landmark_fit import LandmarkFitter, LandmarkSolution, LandmarkTargets, initial_rows
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
 from raytrack.head.model import HeadModel
 
-_FOREHEAD = 10
 _FRAMES_AT_ONCE = 256
 LANDMARK_PRIOR = Weights(expression=1.7, expression_range=35.0, neck=0.1, jaw=0.5, eyes=0.5, eyes_apart=1.0)
 """Against landmark distances in percent of the face."""
@@ -32,11 +31,13 @@ def landmark_stage(
 
     Args:
         observation: Landmarks and scores.
-        head: Carries the `facemesh` landmarks.
+        head: Carries the landmarks of the observation's set.
         config: Number of key frames, first guess of the focal length.
         landmark_weights: Trust per point.
     """
-    fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR))
+    fitter = LandmarkFitter(
+        head, RowPrior.create(head, LANDMARK_PRIOR), landmark_set(observation.landmark_set).embedding
+    )
     focal_px = config.focal_ratio * max(observation.size_hw)
     numbers = np.flatnonzero(observation.detected)
     shape = torch.zeros(head.num_shapes)
@@ -69,13 +70,17 @@ def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
 
 def _targets(observation: SequenceObservation, weights: np.ndarray, numbers: np.ndarray) -> LandmarkTargets:
     return LandmarkTargets(
-        positions_px=observation.landmarks_px[numbers], weights=weights[numbers], size_hw=observation.size_hw
+        positions_px=observation.landmarks_px[numbers],
+        weights=weights[numbers],
+        size_hw=observation.size_hw,
+        landmark_set=observation.landmark_set,
     )
 
 
 def _pose_features(rows: np.ndarray, targets: LandmarkTargets) -> np.ndarray:
     """Pitch and yaw in radians, and mouth opening over face height."""
-    points = targets.positions_px
-    height = np.linalg.norm(points[:, CHIN] - points[:, _FOREHEAD], axis=1)
-    opening = np.linalg.norm(points[:, INNER_LIPS[1]] - points[:, INNER_LIPS[0]], axis=1) / np.maximum(height, 1)
+    points, names = targets.positions_px, landmark_set(targets.landmark_set)
+    upper_lip, lower_lip = names.inner_lips
+    height = np.linalg.norm(points[:, names.chin] - points[:, names.upper], axis=1)
+    opening = np.linalg.norm(points[:, lower_lip] - points[:, upper_lip], axis=1) / np.maximum(height, 1)
     return np.column_stack([rows[:, 0], rows[:, 1], opening])

@@ -23,10 +23,12 @@ class SequenceObservation:
     load_alpha: ImageLoader | None
     """Foreground mattes, 255 = foreground; None when there are none."""
     landmarks_px: Float[np.ndarray, "frames landmarks 2"]
-    """Face Mesh points (x, y), pixel centres at half-integers; anything where there is no face."""
+    """The points of `landmark_set` (x, y), pixel centres at half-integers; anything where there is no face."""
     scores: Float[np.ndarray, " frames"]
     """Confidence of the detection in [0, 1]; 0 where no face was found."""
     expression_scores: Float[np.ndarray, "frames scores"] | None = None
+    landmark_set: str = "facemesh"
+    """Which of a head's landmark embeddings the points belong to: a key of `raytrack.fit.landmark_sets`."""
 
     @property
     def num_frames(self) -> int:

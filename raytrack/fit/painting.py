@@ -30,7 +30,7 @@ class Painted:
     region_index: Int[np.ndarray, "height width"]
     """Index into `PAINTED_REGIONS`; −1 where nothing, or no region, is covered."""
     landmarks_px: Float[np.ndarray, "points 2"]
-    """The head's Face Mesh landmarks (478 points), projected."""
+    """The head's landmarks, those that the painter was made for, projected."""
     vertices: Float[np.ndarray, "vertices 3"]
     """World vertices, metres."""
 
@@ -43,7 +43,12 @@ class FramePainter:
     """
 
     def __init__(
-        self, track: Track, head: HeadModel, renderer_name: RendererName = "auto", num_threads: int = 1
+        self,
+        track: Track,
+        head: HeadModel,
+        renderer_name: RendererName = "auto",
+        num_threads: int = 1,
+        landmarks: str = "facemesh",
     ) -> None:
         """Prepare what all frames share.
 
@@ -52,12 +57,13 @@ class FramePainter:
             head: The head it was tracked with.
             renderer_name: One of `raytrack.render.registry`'s back ends.
             num_threads: Threads of a CPU back end; the result does not depend on it.
+            landmarks: Which of the head's landmarks to project.
 
         Raises:
             InputError: The track was made with another head.
         """
         track.check_head(head)
-        self._track, self._head = track, head
+        self._track, self._head, self._landmarks = track, head, landmarks
         self._renderer = make_head_renderer(head, renderer_name, num_threads)
         self._device = "cuda" if self._renderer.name == "nvdiffrast" else "cpu"
         self._neutral, self._joints = head.identity(track.shape)
@@ -75,8 +81,11 @@ class FramePainter:
             return self._head.pose(self._neutral, self._joints, self._track.parameters.select([index]))[0]
 
     def landmarks_px(self, index: int) -> Float[np.ndarray, "points 2"]:
-        """Projected Face Mesh landmarks of a frame, without drawing it."""
-        return self.camera().project(self._head.landmarks_world(self.vertices(index))).numpy()
+        """Projected landmarks of a frame, without drawing it."""
+        return self._projected(self.vertices(index))
+
+    def _projected(self, vertices: Float[torch.Tensor, "vertices 3"]) -> Float[np.ndarray, "points 2"]:
+        return self.camera().project(self._head.landmarks_world(vertices, self._landmarks)).numpy()
 
     @torch.no_grad()
     def paint(self, index: int, image: UInt8[np.ndarray, "height width 3"]) -> Painted:
@@ -92,7 +101,7 @@ class FramePainter:
         if image.shape[:2] != self._track.size_hw:
             raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the track {self._track.size_hw}")
         renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)
-        landmarks_px = camera.project(self._head.landmarks_world(vertices)).numpy()
+        landmarks_px = self._projected(vertices)
         clip, drawn_vertices, texture, lights, background = (
             tensor.to(self._device)
             for tensor in (

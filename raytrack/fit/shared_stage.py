@@ -96,7 +96,7 @@ class SharedOptimiser:
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
         self._adams: dict[str, Adam] = {}
         self._laplacian = _SparseProduct(uniform_laplacian(problem.head.faces.numpy(), problem.head.num_vertices))
-        embedding = problem.head.landmarks["facemesh"]
+        embedding = problem.head.landmarks[problem.frames.landmarks.embedding]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]
 

@@ -17,6 +17,7 @@ from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.gauss_newton import REFERENCE_FACE_PX, RowProblem, RowSolver, solving_order
 from raytrack.fit.head_renderer import make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage
@@ -46,7 +47,9 @@ class StageRunner:
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = observation.detected
-        self.landmark_weights = trusted_landmarks(head, self.active, occluded_vertices(head, config))
+        self.landmark_weights = trusted_landmarks(
+            head, self.active, occluded_vertices(head, config), landmark_set(observation.landmark_set)
+        )
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")

@@ -12,6 +12,7 @@ from raytrack.fit import vhap_terms as terms
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
 from raytrack.fit.vhap_images import TargetImages
+from raytrack.fit.vhap_landmarks import ibug_points
 from raytrack.fit.vhap_regions import Gates, VhapRegions
 from raytrack.fit.vhap_schedule import VhapStage
 from raytrack.geometry.camera import Camera, monocular_camera
@@ -88,7 +89,7 @@ class VhapObjective:
             vertices = problem.landmark_head.vertices(parameters, shared.shape)
             loss = Loss(rows.new_zeros(()), rows.new_full((), float("nan")))
         head = problem.head if self.stage.photometric else problem.landmark_head
-        points = terms.ndc_from_px(camera.project(head.landmarks_world(vertices, "ibug")), camera.size_hw)
+        points = terms.ndc_from_px(camera.project(ibug_points(head, vertices, parameters)), camera.size_hw)
         detected = problem.detected_ndc[torch.from_numpy(frames).to(problem.device)]
         total = loss.total + weights.landmark * terms.landmark_term(points, detected)
         total = total + row_terms(parameters, weights)

@@ -11,8 +11,10 @@ from torch import Tensor
 from raytrack.errors import AssetError
 from raytrack.fit.alignment import occluded_vertices
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.vhap_config import VhapWeights
 from raytrack.fit.vhap_schedule import VhapStage
+from raytrack.fit.vhap_terms import NUM_IBUG
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.landmarks import LandmarkEmbedding
 from raytrack.head.model import HeadModel
@@ -120,14 +122,26 @@ def texels_of_faces(head: HeadModel, faces: Bool[np.ndarray, " faces"], size: in
     return mask.astype(bool)
 
 
-def with_ibug_points(head: HeadModel) -> tuple[HeadModel, Int[np.ndarray, " points"]]:
-    """The head with the 68 iBUG points where Face Mesh sees them, and the Face Mesh points they are.
+def with_ibug_points(head: HeadModel, detected: str = "facemesh") -> tuple[HeadModel, Int[np.ndarray, " points"]]:
+    """The head with the 68 iBUG points as they were detected, and which of the detected points they are.
 
-    The head's own `ibug` jawline is spaced evenly along the jaw, which is not where Face Mesh puts its points.
+    The head's own `ibug` jawline is spaced evenly along the jaw, and moves along it as the head turns. That is what
+    detectors of the 68 points see, but not where Face Mesh puts its points, which stay in one place.
+
+    Args:
+        head: On the CPU.
+        detected: The landmark set of the detections.
 
     Raises:
-        AssetError: The head does not say which Face Mesh points stand for the iBUG ones.
+        InputError: There is no such landmark set.
+        AssetError: The head lacks the points, or does not say which Face Mesh points stand for the iBUG ones.
     """
+    landmarks = landmark_set(detected)
+    if landmarks.embedding == "ibug":
+        if "ibug" not in head.landmarks:
+            raise AssetError(f"{head.name}: it has no iBUG landmarks")
+        contour = head.contour if landmarks.outline else None
+        return replace(head, landmarks={"ibug": head.landmarks["ibug"]}, contour=contour), np.arange(NUM_IBUG)
     if head.ibug_of_facemesh is None or "facemesh" not in head.landmarks:
         raise AssetError(f"{head.name}: the vhap preset needs Face Mesh points that stand for the 68 iBUG points")
     embedding, picks = head.landmarks["facemesh"], head.ibug_of_facemesh

@@ -55,7 +55,7 @@ def run_vhap(
     """Fit a sequence, from its last checkpoint on.
 
     Args:
-        observation: Pictures and Face Mesh landmarks; at least one frame has a face.
+        observation: Pictures and landmarks; at least one frame has a face.
         head: The head model.
         config: Read are `vhap`, static offsets or not, landmarks only or not, occluded regions, first focal length,
             renderer, seed.
@@ -107,7 +107,7 @@ class VhapFit:
         self._solver: StageSolver | None = None
 
     def _problem(self, observation: SequenceObservation, head: HeadModel, texture_size: int) -> VhapProblem:
-        picked, picks = with_ibug_points(head)
+        picked, picks = with_ibug_points(head, observation.landmark_set)
         numbers = np.flatnonzero(self.active)
         height, width = observation.size_hw
         scale = min(1.0, (self.vhap.image_size_px or self.longer_side_px) / self.longer_side_px)
@@ -115,7 +115,9 @@ class VhapFit:
         landmarks = torch.from_numpy(observation.landmarks_px[numbers][:, picks].astype(np.float32))
         return VhapProblem(
             head=picked.to(self.device),
-            landmark_head=picked.landmark_subset("ibug").to(self.device),
+            landmark_head=picked.landmark_subset("ibug", *(("contour",) if picked.contour is not None else ())).to(
+                self.device
+            ),
             regions=VhapRegions.create(picked, self.vhap.weights, texture_size).to(self.device),
             images=TargetImages(
                 observation.load_image,

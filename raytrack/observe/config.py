@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-LandmarkMethod = Literal["auto", "facemesh"]
-MattingMethod = Literal["auto", "selfie", "given", "none"]
+LandmarkMethod = Literal["auto", "facemesh", "face-alignment", "face-alignment-2.5d", "star"]
+"""`face-alignment` finds the face's visible outline, `face-alignment-2.5d` the jaw, hidden or not."""
+MattingMethod = Literal["auto", "selfie", "rvm", "bgmv2", "plate", "given", "none"]
+"""`auto`: the footage's own masks or alpha channel where there are some, else `plate` where there is a clean plate,
+else `selfie`. `none`: no matte, everything counts as foreground."""
+PlateRefinement = Literal["guided", "pymatting"]
+"""How the outline of a clean-plate matte is refined: the guided filter, or closed-form matting (slow)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +18,8 @@ class LandmarkConfig:
 
     method: LandmarkMethod = "auto"
     """`auto`: the best detector whose weights are at hand."""
+    weights: str = ""
+    """The weights of `star`, a TorchScript file; by default the one in `$RAYTRACK_ASSETS/star`."""
     max_faces: int = 8
     """Follow at most so many faces in a frame, the largest; the clip's person is chosen among them."""
 

@@ -23,6 +23,8 @@ class FaceObservation:
     """Float32 activation in [0, 1] of each expression that the detector names; None where it names none."""
     box: Float[np.ndarray, "4"]
     """Float32 (left, top, right, bottom) in pixels: the bounds of the landmarks."""
+    landmark_set: str = "facemesh"
+    """Which of a head's landmark embeddings the points belong to."""
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from typing import Literal
 from raytrack import __version__
 from raytrack.assets import asset_names, asset_path, assets_folder
 from raytrack.errors import RaytrackError
+from raytrack.observe.weights import ASSETS_VARIABLE, EXTERNAL_WEIGHTS, installed_weights
 
 _GB = 1 << 30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
@@ -50,6 +51,7 @@ def examine(*, warm: bool = False) -> Iterator[Check]:
         ("assets", _assets, _INSTALL_AGAIN),
         ("gpu", _gpu, _reinstall("torch")),
         ("nvdiffrast", _nvdiffrast, ""),
+        ("weights", _weights, ""),
         ("shared memory", _memory, ""),
         ("disk", _disk, ""),
         ("kernel cache", _kernel_cache, _reinstall("numba llvmlite numpy")),
@@ -180,6 +182,19 @@ def _nvdiffrast() -> Check:
         verdict="note",
         finding="not installed; the numba renderer is used",
         advice="only of use with a CUDA device; the README says how to build it",
+    )
+
+
+def _weights() -> Check:
+    found = {method: installed_weights(method) for method in EXTERNAL_WEIGHTS}
+    listed = [f"{method} {path}" for method, path in found.items() if path]
+    lacking = [method for method, path in found.items() if not path]
+    where = f"${ASSETS_VARIABLE}" + ("" if os.environ.get(ASSETS_VARIABLE) else ", which is not set")
+    return Check(
+        name="weights",
+        verdict="ok" if listed else "note",
+        finding=", ".join(listed) or f"none of your own in {where}; the shipped detectors and mattes are used",
+        advice="" if listed else f"only needed for {', '.join(lacking)}; choosing one says which file to get",
     )
 
 

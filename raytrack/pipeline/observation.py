@@ -29,7 +29,8 @@ def read_observation(context: StageContext) -> SequenceObservation:
     frames, alphas = context.read("frames"), context.read("alphas")
     images = [context.out / path for path in frames["image"].to_pylist()]
     masks = [context.out / path if path else None for path in alphas["alpha"].to_pylist()]
-    landmarks_px, scores, expression_scores = person_landmarks(context.read("landmarks"), frames.num_rows)
+    faces = context.read("landmarks")
+    landmarks_px, scores, expression_scores = person_landmarks(faces, frames.num_rows)
     return SequenceObservation(
         size_hw=(clip["height"], clip["width"]),
         timestep_ids=tuple(frames["timestep_id"].to_pylist()),
@@ -39,6 +40,7 @@ def read_observation(context: StageContext) -> SequenceObservation:
         landmarks_px=landmarks_px,
         scores=scores,
         expression_scores=expression_scores,
+        landmark_set=faces["landmark_set"][0].as_py(),
     )
 
 

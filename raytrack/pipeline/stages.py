@@ -4,6 +4,7 @@ import dataclasses
 
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
+from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.executor import available_cpus
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
@@ -44,11 +45,15 @@ def check_job(config: RunConfig) -> None:
 
     Raises:
         ConfigError: There is no such head, it has no such region, or the footage is of a kind that is not tracked yet.
-        AssetError: The head is damaged.
+        AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
     rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
     if rigs:
         raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
+    weights_identity(config.matting, config.matting_weights)
+    weights_identity(
+        resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
+    )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
     if config.head == DEFAULT_HEAD and not occluded:
         return

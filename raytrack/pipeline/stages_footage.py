@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import InputError
 from raytrack.media.config import ExtractConfig
+from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
@@ -129,20 +131,28 @@ def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tupl
     """
     from raytrack.observe.matting import make_matter, resolve_matting_method
 
-    masks = source_path(context.sequence.masks) if context.sequence.masks else None
+    chunk, sequence, config = _frames_of(context), context.sequence, context.config
+    masks = source_path(sequence.masks) if sequence.masks else None
+    plate = source_path(sequence.plate) if sequence.plate else None
     own_alpha = bool(context.read("probe")["has_alpha"][0].as_py())
-    method = resolve_matting_method(context.config["matting"], has_masks=masks is not None or own_alpha)
+    has_masks = masks is not None or own_alpha
+    method = resolve_matting_method(config["matting"], has_masks=has_masks, has_plate=plate is not None)
     if method == "given" and masks is None:
         if not own_alpha:
             raise InputError(
                 "matting 'given' needs masks: name their folder as `masks`, or give footage whose alpha channel tells "
                 "the person from the background"
             )
-        chunk = _frames_of(context)
-        footage = _footage(context, context.config["extract"]).read(chunk.start, chunk.stop)
+        footage = _footage(context, config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
-    matter = make_matter(method, masks=masks)
-    return method, ((frame, matter.alpha(image, name)) for frame, name, image in _pictures(context, frames))
+    weights = config["weights"].get("path", "")
+    matter = make_matter(method, masks=masks, plate=plate, weights=weights, refinement=config["refinement"])
+    # A method with a memory is shown the frames before the chunk, too.
+    before = min(matter.warm_up_frames, chunk.start)
+    if before:
+        frames = context.read("frames").slice(chunk.start - before, before + len(chunk.frames))
+    mattes = matter.track((name, image) for _, name, image in _pictures(context, frames))
+    return method, zip(chunk.frames, itertools.islice(mattes, before, None), strict=True)
 
 
 def matte(context: StageContext) -> StageOutput:
@@ -165,16 +175,17 @@ def matte(context: StageContext) -> StageOutput:
 
 
 @functools.lru_cache(maxsize=1)
-def _detector(method: str, max_faces: int) -> Any:
+def _detector(method: str, weights: str, max_faces: int) -> Any:
     from raytrack.observe.landmarks import make_landmark_detector
 
-    return make_landmark_detector(method, max_faces=max_faces)
+    return make_landmark_detector(method, weights=weights, max_faces=max_faces)
 
 
 def find_landmarks(context: StageContext) -> StageOutput:
     """All faces in every frame."""
     frames = context.read("frames", chunk=_frames_of(context).index)
-    detector = _detector(context.config.method, context.config.max_faces)
+    config = context.config
+    detector = _detector(config["method"], config["weights"].get("path", ""), config["max_faces"])
     images = (image for _, _, image in _pictures(context, frames))
     found: list[tuple[int, int, Any]] = []
     for frame, faces in zip(frames["frame"].to_pylist(), detector.track(images), strict=True):
@@ -198,6 +209,7 @@ def _landmark_rows(found: list[tuple[int, int, Any]], detector: Any) -> pa.Table
         "frame": [frame for frame, _, _ in found],
         "face": [index for _, index, _ in found],
         "detector": [detector.name] * len(found),
+        "landmark_set": [detector.landmark_set] * len(found),
         "score": [0.0 if face is None else float(face.score) for face in faces],
         "box": stacked("box", 4),
         "landmarks": stacked("landmarks", num_points, 2),
@@ -210,6 +222,37 @@ def _landmark_rows(found: list[tuple[int, int, Any]], detector: Any) -> pa.Table
 def _extract(config: RunConfig) -> ExtractConfig:
     """What decides which frames are taken; in which sizes they are kept as well does not."""
     return dataclasses.replace(config.extract, downsample_scales=())
+
+
+def _matting(config: RunConfig) -> dict[str, Any]:
+    return {
+        "extract": _extract(config),
+        "matting": config.matting,
+        "weights": weights_identity(config.matting, config.matting_weights),
+        "refinement": config.plate_refinement,
+    }
+
+
+def _landmarks(config: RunConfig) -> dict[str, Any]:
+    """The detector that `auto` stands for here and now, so that installing weights is a change like any other."""
+    method = resolve_landmark_method(config.landmarks.method, config.landmarks.weights)
+    return {
+        "method": method,
+        "weights": weights_identity(method, config.landmarks.weights),
+        "max_faces": config.landmarks.max_faces,
+    }
+
+
+def _landmark_assets(config: RunConfig) -> tuple[str, ...]:
+    shipped = {
+        "facemesh": (
+            "facemesh/face_detector.npz",
+            "facemesh/face_landmarks_detector.npz",
+            "facemesh/face_blendshapes.npz",
+        ),
+        "star": ("facemesh/face_detector.npz",),
+    }
+    return shipped.get(resolve_landmark_method(config.landmarks.method, config.landmarks.weights), ())
 
 
 PROBE = Stage(
@@ -254,13 +297,13 @@ SHRINK = Stage(
 )
 MATTE = Stage(
     name="alphas",
-    version=1,
+    version=2,
     function=matte,
     code=(*_READING, "observe"),
     table="alphas",
-    reads=lambda config: {"extract": _extract(config), "matting": config.matting},
+    reads=_matting,
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
-    sources=("video", "masks"),
+    sources=("video", "masks", "plate"),
     after=("probe", "frames"),
     fan_out="probe",
     timeout_s=600,
@@ -270,16 +313,12 @@ MATTE = Stage(
 )
 LANDMARKS = Stage(
     name="landmarks",
-    version=1,
+    version=2,
     function=find_landmarks,
     code=("media", "observe", "tables/schemas.py"),
     table="landmarks",
-    reads=lambda config: config.landmarks,
-    assets=lambda _config: (
-        "facemesh/face_detector.npz",
-        "facemesh/face_landmarks_detector.npz",
-        "facemesh/face_blendshapes.npz",
-    ),
+    reads=_landmarks,
+    assets=_landmark_assets,
     after=("frames",),
     fan_out="probe",
     timeout_s=600,

@@ -77,6 +77,7 @@ def landmarks_schema(num_landmarks: int, num_expressions: int, *, has_depth: boo
         pa.field("frame", pa.int32(), **_REQUIRED),
         pa.field("face", pa.int16(), **_REQUIRED),
         pa.field("detector", pa.string(), **_REQUIRED),
+        pa.field("landmark_set", pa.string(), **_REQUIRED),
         pa.field("score", pa.float32(), **_REQUIRED),
         pa.field("box", vector(4), **_REQUIRED),
         pa.field("landmarks", vector(num_landmarks, 2), **_REQUIRED),

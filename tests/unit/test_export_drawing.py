@@ -156,6 +156,18 @@ def test_against_its_own_truth_a_track_is_perfect(tmp_path):
     assert result.scores["jitter_px"] == pytest.approx(0, abs=1e-4)
 
 
+def test_68_points_are_scored_against_68_and_truth_against_its_own(tmp_path):
+    seen = observation(track())
+    vertices = head().vertices(track().parameters, track().shape, track().static_offset[0])
+    points = track().camera.project(head().landmarks_world(vertices, "ibug")).numpy()
+    seen = dataclasses.replace(seen, landmarks_px=points + np.float32(2), landmark_set="ibug")
+    result = draw(tmp_path, seen, truth=truth_of(track()))
+    assert result.scores["landmark_error_px"] == pytest.approx(np.sqrt(8), rel=1e-3)
+    assert result.scores["jitter_px"] == pytest.approx(0, abs=1e-4)
+    assert result.ground_truth is not None
+    assert result.ground_truth["landmark_error_px"] == pytest.approx(0, abs=1e-3)
+
+
 def test_truth_elsewhere_shows(tmp_path):
     truth = truth_of(track())
     deeper = truth.points * np.array([1, 1, 1.3], np.float32)

@@ -224,7 +224,7 @@ def test_expression_scores_follow_the_demos_blinks(detector, demo_frames, demo_t
 def test_registry():
     assert make_landmark_detector("auto").name == "facemesh"
     assert make_landmark_detector("facemesh", max_faces=2).landmark_set == "facemesh"
-    with pytest.raises(ConfigError, match="unknown landmark method 'magic'; known: auto, facemesh"):
+    with pytest.raises(ConfigError, match="unknown landmark method 'magic'; known: auto, face-alignment, face"):
         make_landmark_detector("magic")
     with pytest.raises(ValueError, match="max_faces"):
         LandmarkConfig(max_faces=0)

@@ -117,7 +117,7 @@ def test_registry(tmp_path):
     assert resolve_matting_method("auto", has_masks=True) == "given"
     assert resolve_matting_method("auto", has_masks=False) == "selfie"
     assert resolve_matting_method("none", has_masks=True) == "none"
-    with pytest.raises(ConfigError, match="unknown matting method 'magic'; known: auto, selfie, given, none"):
+    with pytest.raises(ConfigError, match="unknown matting method 'magic'; known: auto, selfie, rvm, bgmv2, plate, "):
         make_matter("magic")
     with pytest.raises(ConfigError, match="needs masks"):
         make_matter("given")
