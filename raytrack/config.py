@@ -6,16 +6,17 @@ Each package keeps its own dataclasses in a torch-free ``config.py``; here they 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
-from raytrack.errors import ConfigError
+from raytrack.errors import AssetError, ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
+from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod
 from raytrack.tables.keys import SequenceKey, safe_name
@@ -86,7 +87,7 @@ class RunConfig:
 
     sequences: tuple[SequenceConfig, ...] = ()
     head: str = DEFAULT_HEAD
-    """The head model: `default`, or a head file."""
+    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     matting: MattingMethod = "auto"
     """How the person is told from the background; `auto` takes masks or an alpha channel where there are some."""
@@ -139,7 +140,11 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
 
 
 def resolved(config: RunConfig, folder: Path) -> RunConfig:
-    """The configuration with every path made absolute; relative ones start from `folder`."""
+    """The configuration with every path made absolute; relative ones start from `folder`.
+
+    Raises:
+        ConfigError: There is no head of the name that is asked for.
+    """
 
     def absolute(text: str) -> str:
         if not text or text.startswith("assets:"):
@@ -155,8 +160,21 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
         )
         for sequence in config.sequences
     )
-    head = config.head if config.head == DEFAULT_HEAD else absolute(config.head)
-    return dataclasses.replace(config, sequences=sequences, head=head)
+    return dataclasses.replace(config, sequences=sequences, head=_resolved_head(config.head, absolute))
+
+
+def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
+    """A head of the user's own as an absolute path; the shipped head by its name.
+
+    Raises:
+        ConfigError: There is no head of that name.
+    """
+    if head == DEFAULT_HEAD:
+        return head
+    try:
+        return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
+    except AssetError as error:
+        raise ConfigError(str(error)) from error
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
