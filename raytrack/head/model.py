@@ -18,7 +18,6 @@ from raytrack.head.parameters import FrameParameters
 from raytrack.head.skinning import joint_transforms, skin
 from raytrack.head.subset import keep_contour, keep_embedding, keep_points, kept_faces
 
-
 FLAME_FAMILY = "flame"
 
 
@@ -77,7 +76,7 @@ class HeadModel:
     ibug_of_facemesh: Int[Tensor, " points"] | None = None
     """For each of the 68 iBUG points the Face Mesh point that stands for it; None where the file does not say."""
     family: str = ""
-    """Whose parameters and vertices these are, whatever the head is called: ``flame``, or empty for none but its own."""
+    """Whose parameters and vertices these are, whatever the head is called: ``flame``, or empty for its own."""
 
     def __post_init__(self) -> None:
         if len(self.pose_features) != len(self.pose_basis):

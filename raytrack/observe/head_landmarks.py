@@ -58,9 +58,7 @@ def frontal_camera(head: HeadModel) -> Camera:
 @torch.no_grad()
 def portrait(
     head: HeadModel, camera: Camera, *, plain: bool = False
-) -> tuple[
-    UInt8[np.ndarray, "height width 3"], np.ndarray, Float[np.ndarray, "height width 2"]
-]:
+) -> tuple[UInt8[np.ndarray, "height width 3"], np.ndarray, Float[np.ndarray, "height width 2"]]:
     """The resting head under a light from above: picture (RGB), face of each pixel (−1: none), and barycentrics."""
     shape = head.topology()
     renderer = make_renderer(

@@ -144,5 +144,5 @@ def baked_albedo(
         result[covered, channel] = scipy.ndimage.map_coordinates(
             source[..., channel], place[:, ::-1].T, order=1, mode="nearest"
         )
-    rows, columns = scipy.ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-    return result[rows, columns], index
+    nearest = np.asarray(scipy.ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True))
+    return result[nearest[0], nearest[1]], index

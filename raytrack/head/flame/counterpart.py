@@ -31,7 +31,7 @@ class Counterpart:
     """Of `head`, in the space of `shipped`, metres. Teeth fill the box of the shipped head's teeth."""
 
     def landmarks(self, embedding: LandmarkEmbedding) -> LandmarkEmbedding:
-        """Landmarks of the shipped head on the head. Those on its eyeballs go to the eyeballs, all others to the skin."""
+        """Landmarks of the shipped head on the head: those on its eyeballs on the eyeballs, all others on the skin."""
         points = embedded_points(self.shipped.template.double(), self.shipped.faces, _double(embedding)).numpy()
         on_eye = self.shipped.face_region("eyeballs")[embedding.faces].numpy()
         faces, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))

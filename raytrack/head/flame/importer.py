@@ -168,6 +168,9 @@ def _with_landmarks(head: HeadModel, counterpart: Counterpart, given: GivenLandm
         landmarks["ibug"] = given.ibug
     if given.facemesh is not None:
         faces, weights = landmarks["facemesh"].faces.clone(), landmarks["facemesh"].barycentric.clone()
-        faces[given.facemesh_indices], weights[given.facemesh_indices] = given.facemesh.faces, given.facemesh.barycentric
+        faces[given.facemesh_indices], weights[given.facemesh_indices] = (
+            given.facemesh.faces,
+            given.facemesh.barycentric,
+        )
         landmarks["facemesh"] = LandmarkEmbedding(faces=faces, barycentric=weights)
     return replace(head, landmarks=landmarks, contour=given.contour or contour)

@@ -93,9 +93,7 @@ def joint_parents(kintree: Int[np.ndarray, "2 joints"]) -> tuple[int, ...]:
     return parents
 
 
-def _with_jaw(
-    rows: np.ndarray, parents: tuple[int, ...], *, width: int = 1, copy_neck: bool = False
-) -> np.ndarray:
+def _with_jaw(rows: np.ndarray, parents: tuple[int, ...], *, width: int = 1, copy_neck: bool = False) -> np.ndarray:
     """Rows per joint with those of a jaw that moves nothing put in where the model has none.
 
     Args:

@@ -30,7 +30,7 @@ STRIPS = (
     ("lower_edge_back", "lower_edge"),
     ("lower_root_back", "lower_edge_back"),
 )
-"""Pairs of rows with faces between them; the first is above, seen from outside, with the subject's right at the left."""
+"""Pairs of rows with faces between them: the first is above, seen from outside with the subject's right on the left."""
 NUM_TEETH_VERTICES = POINTS * len(ROWS)
 NECK, JAW = 1, 2
 

@@ -67,5 +67,3 @@ def teeth_uv(
     for name, v in zip(_STRIP_ROWS, np.linspace(_STRIP_TOP, _STRIP_BOTTOM, len(_STRIP_ROWS)), strict=True):
         place |= {int(vertex): (float(at), float(v)) for vertex, at in zip(row_vertices(name), u, strict=True)}
     return np.array([[place[int(vertex)] for vertex in face] for face in teeth])
-
-
