@@ -153,16 +153,20 @@ class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined]
     dispatch[bytes] = dispatch[str] = save_string
 
 
+class Stub(types.ModuleType):
+    """A module that is not installed."""
+
+
 def stand_in(module: str, name: str, state: dict[str, Any], monkeypatch) -> object:
     """An object that is pickled as one of a class of a module that is not installed."""
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
         path = ".".join(parts[:end])
-        if path not in sys.modules or end == len(parts):
-            monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
-    kind = type(name, (), {"__module__": module})
-    monkeypatch.setattr(sys.modules[module], name, kind, raising=False)
-    made = kind()
+        if not isinstance(sys.modules.get(path), Stub) and (path not in sys.modules or end == len(parts)):
+            monkeypatch.setitem(sys.modules, path, Stub(path))
+    if not hasattr(sys.modules[module], name):
+        setattr(sys.modules[module], name, type(name, (), {"__module__": module}))
+    made = getattr(sys.modules[module], name)()
     made.__dict__.update(state)
     return made
 

@@ -108,7 +108,7 @@ def _seen_pairs(
     head: HeadModel,
     shipped: HeadModel,
     own_mask: Bool[np.ndarray, " faces"],
-    other_mask: Bool[np.ndarray, " faces"],
+    other_mask: Bool[np.ndarray, " shipped_faces"],
     find: LandmarkFinder | None,
     *,
     plain: bool,
