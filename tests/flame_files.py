@@ -130,8 +130,9 @@ def model(num_joints: int = 5) -> dict[str, Any]:
         weights[lists[name]] = np.eye(num_joints)[num_joints - 2 + side]
     return {
         "v_template": vertices,
-        "shapedirs": smooth * 1e-3 * random.normal(size=(1, 3, 400)),
-        "posedirs": random.normal(size=(NUM_VERTICES, 3, 9 * (num_joints - 1))) * 1e-4,
+        # Half precision keeps the files small; FLAME's are float64.
+        "shapedirs": (smooth * 1e-3 * random.normal(size=(1, 3, 400))).astype(np.float16),
+        "posedirs": (random.normal(size=(NUM_VERTICES, 3, 9 * (num_joints - 1))) * 1e-4).astype(np.float16),
         "J_regressor": sp.csc_matrix(regressor),
         "kintree_table": np.array([parents, range(num_joints)], dtype=np.int64),
         "weights": weights,
