@@ -8,14 +8,15 @@ import flame_files
 import numpy as np
 import pytest
 import torch
+from synthetic_track import read_png
 
 from raytrack.export.config import ExportConfig
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
 from raytrack.export.nerf import write_dataset
+from raytrack.fit.config import TrackConfig
 from raytrack.fit.npz import read_npz
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.config import TrackConfig
 from raytrack.fit.track import Track
 from raytrack.geometry.camera import GL_FROM_CV, Camera
 from raytrack.geometry.harmonics import white_light
@@ -43,9 +44,7 @@ PARAMETER_SHAPES = {
 def head(tmp_path_factory) -> HeadModel:
     folder = tmp_path_factory.mktemp("flame")
     model, masks = flame_files.write_files(folder)
-    return import_flame(
-        FlameFiles(model=model, masks=masks), name="mine", shipped=load_head(), find_landmarks=None
-    )
+    return import_flame(FlameFiles(model=model, masks=masks), name="mine", shipped=load_head(), find_landmarks=None)
 
 
 def make_track(head: HeadModel, *, offset: bool = True) -> Track:
@@ -223,8 +222,6 @@ def test_mesh_of_an_avatar_reader_covers_the_masks(head, exported):
         assert float((vertices - ours).norm(dim=1).max()) < 5e-4, "half a millimetre"
         seen = renderer.rasterize(camera.clip(vertices[None]), SIZE_HW).coverage[0].numpy()
         seen &= projected_neck_line_mask(vertices.numpy(), points, camera, fade=0) > 0.5
-        from synthetic_track import read_png
-
         mask = read_png(folder / frame["fg_mask_path"]) > 127
         assert (mask & seen).sum() / (mask | seen).sum() >= 0.97
 

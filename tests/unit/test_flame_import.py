@@ -112,7 +112,9 @@ def test_teeth_follow_identity_neck_and_jaw_only(folder):
     for name in ROWS:
         rows = row_vertices(name)
         np.testing.assert_array_equal(model.shape_basis[:, rows], both)
-        np.testing.assert_array_equal(model.skin_weights[rows], np.tile(np.eye(5)[1 if "upper" in name else 2], (15, 1)))
+        np.testing.assert_array_equal(
+            model.skin_weights[rows], np.tile(np.eye(5)[1 if "upper" in name else 2], (15, 1))
+        )
         assert not model.expression_basis[:, rows].any()
         assert not model.pose_basis[:, rows].any()
         assert not model.joint_regressor[:, rows].any()

@@ -1,5 +1,6 @@
 """A FLAME head laid over the shipped head: what the one has at a point, the other has at its counterpart."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from raytrack.head.flame.registration import Pairs, Skin, aligned, register
 from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding, SeenLandmarks, embedded_points
 from raytrack.head.model import HeadModel
 
+_LOGGER = logging.getLogger(__name__)
 LandmarkFinder = Callable[[HeadModel, bool], SeenLandmarks | None]
 """Finds Face Mesh landmarks on a picture of a head; True: draw it in plain grey."""
 _INSIDE = ("eyeballs", "sockets", "teeth", "tongue", "mouth_interior")
@@ -87,6 +89,9 @@ def find_counterpart(head: HeadModel, shipped: HeadModel, find: LandmarkFinder |
     target = Skin(vertices=template, faces=shipped.faces.numpy()[other_mask])
     pairs = _seen_pairs(head, shipped, own_mask, other_mask, find, plain=plain)
     if pairs is None:
+        _LOGGER.warning(
+            "no face was found on a picture of %s: it is laid over %s by shape alone", head.name, shipped.name
+        )
         own, other = (_anchors(model) for model in (head, shipped))
         nowhere = SurfacePoints(faces=np.zeros(0, np.int64), barycentric=np.zeros((0, 3)))
         pairs = Pairs(source=nowhere, target=np.zeros((0, 3)))
