@@ -223,7 +223,7 @@ def job_config(options: JobOptions) -> RunConfig:
         raise ConfigError("--masks goes with one video; in a job file, give each sequence its `masks`")
     if jobs:
         return load_job(Path(jobs[0]), overrides)
-    names = distinct_names([Path(name.removeprefix("assets:")) for name in options.inputs])
+    names = distinct_names(options.inputs)
     sequences = [
         {"video": video, "name": name, "masks": options.masks or ""}
         for video, name in zip(options.inputs, names, strict=True)
@@ -259,6 +259,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.display import Display  # noqa: PLC0415
     from raytrack.pipeline.report import write_report  # noqa: PLC0415
     from raytrack.pipeline.run import run_job  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
@@ -268,9 +269,9 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no bars must not end a run
     display = Display(sys.stdout, live=sys.stdout.isatty(), quiet=options.quiet)
-    stages = select(all_stages(config), type(options).targets)
+    stages = select(all_stages(config, sequential=options.sequential), type(options).targets)
     report = run_job(config, options.out, stages, sequential=options.sequential, display=display)
-    write_report(report, sys.stdout, retry=_spelled(arguments), quiet=options.quiet)
+    write_report(report, Screen(sys.stdout), retry=_spelled(arguments), quiet=options.quiet)
     return report.exit_code
 
 
@@ -284,20 +285,22 @@ def _spelled(arguments: list[str]) -> str:
 
 def _status(command: Status) -> int:
     from raytrack.pipeline.report import write_status  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
 
-    write_status(command.out, sys.stdout)
+    write_status(command.out, Screen(sys.stdout))
     return 0
 
 
 def _doctor(command: Doctor) -> int:
     from raytrack.pipeline.doctor import examine  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
 
-    healthy = True
+    screen, healthy = Screen(sys.stdout), True
     for check in examine(warm=command.warm):
         healthy &= check.verdict != "bad"
-        print(f"{check.verdict:5} {check.name}: {check.finding}")
+        screen.write(f"{check.verdict:5} {check.name}: {check.finding}\n")
         if check.advice:
-            print(f"      -> {check.advice}")
+            screen.write(f"      -> {check.advice}\n")
     return 0 if healthy else _FATAL
 
 

@@ -19,7 +19,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod
-from raytrack.tables.keys import SequenceKey, safe_name
+from raytrack.tables.keys import SequenceKey, footage_name
 
 DEFAULT_HEAD = "default"
 _Config = TypeVar("_Config")
@@ -51,7 +51,7 @@ class SequenceConfig:
         Raises:
             ConfigError: A name cannot name a folder.
         """
-        name = self.name or safe_name(Path(self.video.removeprefix("assets:")).stem)
+        name = self.name or footage_name(self.video)
         return SequenceKey(dataset=self.dataset, subject=self.subject or name, sequence=name)
 
 
@@ -63,8 +63,9 @@ class PipelineConfig:
     """Frames of one task in the stages that work on frames one by one."""
     cpus: int | None = None
     """CPUs that a local run may use; all by default. On a cluster, the cluster decides."""
-    track_cpus: int = 2
-    """CPUs of one tracking actor; fewer where no node has as many."""
+    track_cpus: int | None = None
+    """CPUs that each of a sequence's long steps (tracking, pictures, dataset) may use; fewer where no node has as many.
+    By default, all CPUs divided by the sequences that run at once."""
     time_limit_factor: float = 1.0
     """Multiplies every stage's time limit."""
 
@@ -74,11 +75,14 @@ class PipelineConfig:
         Raises:
             ValueError: A value is out of its range.
         """
-        for name in ("chunk_frames", "track_cpus", "time_limit_factor"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"pipeline.{name} must be positive, got {getattr(self, name)}")
-        if self.cpus is not None and self.cpus < 1:
-            raise ValueError(f"pipeline.cpus must be at least 1, got {self.cpus}")
+        if self.chunk_frames < 1:
+            raise ValueError(f"pipeline.chunk_frames must be positive, got {self.chunk_frames}")
+        if not 0 < self.time_limit_factor <= 1000:
+            raise ValueError(f"pipeline.time_limit_factor must lie in (0, 1000], got {self.time_limit_factor}")
+        for name in ("cpus", "track_cpus"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"pipeline.{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,22 +101,26 @@ class RunConfig:
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def __post_init__(self) -> None:
-        """Check that sequence names are usable and differ.
+        """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, or masks are missing.
+            ConfigError: A name cannot name a folder, two sequences share one, or masks would be ignored.
         """
-        seen: dict[str, str] = {}
+        seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
             name = sequence.key.sequence
-            if name in seen:
+            if other := seen.get(name.lower()):
+                both = (other.key.sequence, name)
+                fault = f"two sequences are called {name!r}" if len(set(both)) == 1 else f"{both} differ only in case"
                 raise ConfigError(
-                    f"two sequences are called {name!r} ({seen[name]} and {sequence.video}): "
-                    "write a job file that gives each a `name`"
+                    f"{fault} ({other.video} and {sequence.video}): write a job file that gives each a `name`"
                 )
-            seen[name] = sequence.video
-            if self.matting == "given" and not sequence.masks:
-                raise ConfigError(f"matting 'given' needs masks for sequence {name!r}: name their folder as `masks`")
+            seen[name.lower()] = sequence
+            if sequence.masks and self.matting in ("selfie", "none"):
+                raise ConfigError(
+                    f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
+                    "take matting `given` or `auto`, or leave out the masks"
+                )
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:

@@ -7,21 +7,16 @@ from raytrack.datasets.selection import select_frames
 from raytrack.datasets.sequence import CameraSource, Sequence
 from raytrack.media.config import ExtractConfig
 from raytrack.media.source import probe
-from raytrack.tables.keys import SequenceKey, safe_name
+from raytrack.tables.keys import SequenceKey, footage_name
 
 CAMERA_NAME = "0"
 
 
-def default_name(path: Path) -> str:
-    """What footage is called when nobody names it: its file's or folder's name, made fit to name a folder."""
-    return safe_name(path.resolve().name if path.is_dir() else path.stem)
-
-
-def distinct_names(paths: Iterable[Path]) -> tuple[str, ...]:
+def distinct_names(sources: Iterable[str]) -> tuple[str, ...]:
     """Default names of several pieces of footage; a name that is taken gets `-2`, `-3`, … in the order given."""
     names: list[str] = []
-    for path in paths:
-        base = default_name(path)
+    for source in sources:
+        base = footage_name(source)
         name, number = base, 2
         while name.lower() in {taken.lower() for taken in names}:
             name, number = f"{base[:120]}-{number}", number + 1
@@ -53,7 +48,7 @@ def monocular_sequence(
         InputError: The footage is missing or cannot be used.
     """
     extract = extract or ExtractConfig()
-    name = name or default_name(path)
+    name = name or footage_name(str(path))
     key = SequenceKey(dataset=dataset, subject=subject or name, sequence=name)
     source = probe(path, image_fps=extract.image_fps, threads=threads)
     index = select_frames(

@@ -45,13 +45,6 @@ class Sequence:
         """Whether the footage has an alpha channel, which can serve as matte."""
         return all(camera.source.has_alpha for camera in self.cameras)
 
-    def chunks(self, num_frames: int) -> tuple[tuple[int, int], ...]:
-        """Cut the sequence into stretches (start, stop) of at most so many frames."""
-        if num_frames < 1:
-            raise ValueError(f"a chunk must have at least 1 frame, got {num_frames}")
-        starts = range(0, self.num_frames, num_frames)
-        return tuple((start, min(start + num_frames, self.num_frames)) for start in starts)
-
     def read(self, start: int = 0, stop: int | None = None, *, camera: int = 0, threads: int = 1) -> Iterator[Picture]:
         """Read the taken frames `start` to `stop` (not included) of one camera in order.
 

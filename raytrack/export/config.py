@@ -33,7 +33,9 @@ class ExportConfig:
             raise ValueError(f"export.test_fraction must lie in [0, 1), got {self.test_fraction}")
         if not 0 <= self.neck_fade <= 1:
             raise ValueError(f"export.neck_fade must lie in [0, 1] image widths, got {self.neck_fade}")
+        if not -1 <= self.canonical_jaw_rad <= 1:
+            raise ValueError(f"export.canonical_jaw_rad must lie in [-1, 1], got {self.canonical_jaw_rad}")
         if not 0 <= self.png_compression <= 9:
             raise ValueError(f"export.png_compression must lie in 0 … 9, got {self.png_compression}")
-        if self.preview_width_px < 320:
-            raise ValueError(f"export.preview_width_px must be at least 320, got {self.preview_width_px}")
+        if not 320 <= self.preview_width_px <= 8192:
+            raise ValueError(f"export.preview_width_px must lie in 320 … 8192, got {self.preview_width_px}")

@@ -16,8 +16,15 @@ from raytrack.export.files import replaced_folder
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
 from raytrack.export.pictures import make_picture_folders, write_pictures
 from raytrack.export.preview import PanelLayout, preview_picture
-from raytrack.export.scores import FramePhotometry, frame_photometry, jitter_px, landmark_error_px, photometric_scores
-from raytrack.export.truth import GroundTruth, ground_truth_scores
+from raytrack.export.scores import (
+    FramePhotometry,
+    frame_photometry,
+    ground_truth_scores,
+    jitter_px,
+    landmark_error_px,
+    photometric_scores,
+)
+from raytrack.export.truth import GroundTruth
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter, Painted
 from raytrack.fit.track import Track
@@ -73,7 +80,7 @@ def draw_sequence(
         config: Compression and the preview's width.
         renderer_name: One of `raytrack.render.registry`'s back ends.
         num_threads: Frames drawn side by side; the result does not depend on it.
-        truth: What the clip was made from, where that is known.
+        truth: What the clip was made from, where that is known; of the track's frames.
 
     Raises:
         OutputError: Something cannot be written.

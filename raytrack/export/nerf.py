@@ -6,6 +6,7 @@ are left out: `timestep_index` counts exported frames from 0, `timestep_index_or
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def write_dataset(
     *,
     load_image: ImageLoader,
     load_alpha: ImageLoader | None,
+    num_threads: int = 1,
 ) -> Dataset:
     """Write the dataset of one sequence, in place of what was in `folder`.
 
@@ -65,6 +67,7 @@ def write_dataset(
         config: Background, split and the like.
         load_image: Input frames, by their index in the track.
         load_alpha: Their mattes; None keeps everything above the neck line.
+        num_threads: Timesteps written side by side; the files do not depend on it.
 
     Raises:
         InputError: No frame of the track has a face, or it was made with another head.
@@ -76,13 +79,18 @@ def write_dataset(
         raise InputError("no frame of the sequence has a face: there is nothing to export")
     origin = track.parameters.translation[track.tracked].double().mean(dim=0).numpy()
     writer = _DatasetWriter(track, head, origin, config)
-    with replaced_folder(folder) as temporary:
+
+    with replaced_folder(folder) as temporary, ThreadPoolExecutor(num_threads) as pool:
         writer.prepare(temporary)
-        for timestep, frame in enumerate(frames):
+
+        def write(timestep: int, frame: int) -> dict[str, Any]:
             image = load_image(frame)
             matte = np.full(image.shape[:2], 255, np.uint8) if load_alpha is None else load_alpha(frame)
-            writer.write_timestep(temporary, timestep, frame, image, matte)
-        num_train = _write_transforms(temporary, track, frames, writer.records, config)
+            return writer.write_timestep(temporary, timestep, frame, image, matte)
+
+        # A fault cancels what has not begun.
+        records = list(pool.map(write, range(len(frames)), frames))
+        num_train = _write_transforms(temporary, track, frames, records, config)
     return Dataset(
         num_frames=len(frames),
         num_train=num_train,
@@ -108,7 +116,6 @@ class _DatasetWriter:
             **intrinsics_record(track.camera),
             "transform_matrix": world_from_camera_gl(track.camera, origin).tolist(),
         }
-        self.records: list[dict[str, Any]] = []
 
     def prepare(self, folder: Path) -> None:
         """Make the folders and write what belongs to no timestep."""
@@ -122,8 +129,10 @@ class _DatasetWriter:
             vertices = self._head.pose(self._neutral, self._joints, canonical)[0].numpy()
             self._meshes.write(folder / "canonical.obj", vertices, uv=True)
 
-    def write_timestep(self, folder: Path, timestep: int, frame: int, image: np.ndarray, matte: np.ndarray) -> None:
-        """Write the files of one timestep and keep its record."""
+    def write_timestep(
+        self, folder: Path, timestep: int, frame: int, image: np.ndarray, matte: np.ndarray
+    ) -> dict[str, Any]:
+        """Write the files of one timestep; its record for `transforms.json`. Several threads may call this at once."""
         picture = f"{timestep:05d}_{CAMERA_INDEX:02d}.png"
         parameters = self._parameters.select([frame])
         vertices = self._head.pose(self._neutral, self._joints, parameters)[0].numpy()
@@ -147,17 +156,15 @@ class _DatasetWriter:
             self._meshes.write(folder / paths["mesh_path"], vertices, uv=False)
             coefficients = "".join(f"{value:.6f}\n" for value in parameters.expression[0].tolist())
             (folder / paths["exp_path"]).write_text(coefficients, encoding="ascii", newline="\n")
-        self.records.append(
-            {
-                "timestep_index": timestep,
-                "timestep_index_original": frame,
-                "timestep_id": self._track.timestep_ids[frame],
-                "camera_index": CAMERA_INDEX,
-                "camera_id": CAMERA_ID,
-                **self._view,
-                **paths,
-            }
-        )
+        return {
+            "timestep_index": timestep,
+            "timestep_index_original": frame,
+            "timestep_id": self._track.timestep_ids[frame],
+            "camera_index": CAMERA_INDEX,
+            "camera_id": CAMERA_ID,
+            **self._view,
+            **paths,
+        }
 
 
 def composited(

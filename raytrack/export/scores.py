@@ -4,6 +4,7 @@ Colours are compared as 8-bit pictures scaled to 0 … 1, pixels in those of the
 no part in any score.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from raytrack.export.surface import best_similarity, distance_to_surface
+from raytrack.export.truth import GroundTruth
+from raytrack.head.model import HeadModel
+
+logger = logging.getLogger(__name__)
 
 PERFECT_PSNR_DB = 100.0
 """Stands for a render without any error, whose PSNR is infinite (which JSON cannot say)."""
@@ -132,3 +137,33 @@ def face_error_mm(
         align = best_similarity(tracked[vertex_ids], truth)
         errors.append(distance_to_surface(truth, align(tracked), faces).mean() * 1000)
     return float(np.mean(errors)) if errors else None
+
+
+def ground_truth_scores(
+    truth: GroundTruth,
+    head: HeadModel,
+    *,
+    vertices: Float[np.ndarray, "frames vertices 3"],
+    landmarks_px: Float[np.ndarray, "frames landmarks 2"],
+    valid: Bool[np.ndarray, " frames"],
+) -> dict[str, float | int | None]:
+    """`face_error_mm` and `landmark_error_px` of a track against the truth.
+
+    Args:
+        truth: Of the same frames.
+        head: The head that was tracked; with another than the truth's, vertices do not correspond and the face error is
+            None.
+        vertices: The track's, metres.
+        landmarks_px: The track's, projected.
+        valid: Frames to compare.
+    """
+    face_error = None
+    if head.asset_sha256 == truth.head_sha256:
+        faces = head.topology().faces
+        face_error = face_error_mm(vertices, faces, truth.points, truth.vertex_ids, valid)
+    else:
+        logger.warning("the ground truth was made with another head than %s: no face error", head.name)
+    return {
+        "face_error_mm": face_error,
+        "landmark_error_px": landmark_error_px(landmarks_px, truth.landmarks_px, valid),
+    }

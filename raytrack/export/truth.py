@@ -1,18 +1,14 @@
-"""Truth that comes with a made-up clip, and how far a track is from it."""
+"""Truth that comes with a made-up clip; light to import, for it is looked at before a run begins."""
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from raytrack.errors import InputError
-from raytrack.export.scores import face_error_mm, landmark_error_px
 from raytrack.fit.npz import read_npz
-from raytrack.head.model import HeadModel
 
-logger = logging.getLogger(__name__)
 _NAMES = ("vertex_ids", "vertices_q", "vertex_quantum_m", "landmarks_px", "head_sha256")
 
 
@@ -52,32 +48,18 @@ class GroundTruth:
         """Frames of the clip."""
         return len(self.points)
 
+    def of_frames(self, source_frames: Int[np.ndarray, " taken"]) -> "GroundTruth":
+        """The truth of those frames of the clip that were taken.
 
-def ground_truth_scores(
-    truth: GroundTruth,
-    head: HeadModel,
-    *,
-    vertices: Float[np.ndarray, "frames vertices 3"],
-    landmarks_px: Float[np.ndarray, "frames landmarks 2"],
-    valid: Bool[np.ndarray, " frames"],
-) -> dict[str, float | int | None]:
-    """`face_error_mm` and `landmark_error_px` of a track against the truth.
+        Args:
+            source_frames: Their indices in the clip.
 
-    Args:
-        truth: Of the same frames.
-        head: The head that was tracked; with another than the truth's, vertices do not correspond and the face error is
-            None.
-        vertices: The track's, metres.
-        landmarks_px: The track's, projected.
-        valid: Frames to compare.
-    """
-    face_error = None
-    if head.asset_sha256 == truth.head_sha256:
-        faces = head.topology().faces
-        face_error = face_error_mm(vertices, faces, truth.points, truth.vertex_ids, valid)
-    else:
-        logger.warning("the ground truth was made with another head than %s: no face error", head.name)
-    return {
-        "face_error_mm": face_error,
-        "landmark_error_px": landmark_error_px(landmarks_px, truth.landmarks_px, valid),
-    }
+        Raises:
+            InputError: The truth has no such frame.
+        """
+        if len(source_frames) and source_frames.max() >= self.num_frames:
+            raise InputError(
+                f"the ground truth has {self.num_frames} frames, the clip at least {source_frames.max() + 1}: "
+                "of another clip"
+            )
+        return replace(self, points=self.points[source_frames], landmarks_px=self.landmarks_px[source_frames])

@@ -36,6 +36,11 @@ class FitState:
     adam: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Adam's state in the stage that is under way."""
 
+    def is_finite(self) -> bool:
+        """Whether every parameter is a number."""
+        values = [self.rows, *(getattr(self.shared, name) for name in _SHARED)]
+        return all(bool(torch.isfinite(value).all()) for value in values)
+
 
 class Checkpoint:
     """One file in a folder, replaced as a whole: a crash leaves the old state or the new one."""
@@ -54,7 +59,7 @@ class Checkpoint:
         arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
         for parameter, values in state.adam.items():
             arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
-        write_npz(self.path, arrays)
+        write_npz(self.path, arrays, compression_level=0)
 
     def load(self) -> FitState | None:
         """The kept state; None if there is none or it cannot be read (the fit then starts over)."""
@@ -73,10 +78,10 @@ def _state(arrays: dict[str, np.ndarray]) -> FitState:
     for key, value in arrays.items():
         if key.startswith("adam/"):
             _, parameter, name = key.split("/")
-            adam.setdefault(parameter, {})[name] = torch.from_numpy(value)
+            adam.setdefault(parameter, {})[name] = torch.from_numpy(value.copy())
     return FitState(
-        rows=torch.from_numpy(arrays["rows"]),
-        shared=SharedParameters(**{name: torch.from_numpy(arrays[name]) for name in _SHARED}),
+        rows=torch.from_numpy(arrays["rows"].copy()),
+        shared=SharedParameters(**{name: torch.from_numpy(arrays[name].copy()) for name in _SHARED}),
         unit_errors=tuple(float(error) for error in arrays["unit_errors"]),
         adam=adam,
         **{name: arrays[name].item() for name in _NUMBERS},

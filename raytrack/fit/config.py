@@ -1,6 +1,7 @@
 """What the tracker can be told. Torch-free, so that the command line starts at once."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from raytrack.fit.vhap_config import VhapConfig
@@ -12,9 +13,9 @@ class Weights:
 
     photo: float = 30.0
     """Mean absolute colour error over the covered pixels."""
-    landmark: float = 10.0
-    """Mean landmark distance in normalised image units (2 = the longer image side)."""
-    gap: float = 10.0
+    landmark: float = 7.5
+    """Mean landmark distance (per coordinate) in faces: the larger side of the landmarks' box."""
+    gap: float = 7.5
     """Mean error of the openings between lips and between eyelids, same unit."""
     matte: float = 30.0
     """Mean absolute difference of rendered coverage and matte, above the chin;
@@ -36,13 +37,24 @@ class Weights:
     smooth_neck: float = 30.0
     smooth_jaw: float = 0.1
     smooth_expression: float = 0.1
-    """Mean squared differences to the neighbouring frames (metres and radians)."""
+    """Half the mean squared difference to each neighbouring frame (metres and radians)."""
     offset_laplacian: float = 1e6
-    """Mean squared uniform Laplacian of the static offset (metres)."""
+    """Mean squared uniform Laplacian of the static offset (metres) at first; later rounds relax it."""
     offset_size: float = 30.0
     """Mean absolute static offset (metres)."""
     texture_variation: float = 100.0
-    """Mean squared difference of neighbouring texels."""
+    """Mean squared difference of neighbouring texels while tracking; the final texture is smoothed less."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A weight is negative or not finite.
+        """
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"track.weights.{item.name} must be 0 or more, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +70,9 @@ class TrackConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that nothing may be aligned to, such as `hair` under a scarf or `neck_lower` behind a collar."""
     tracking_size_px: int = 256
-    """Longer image side at which pose, expression, identity and offsets are fitted."""
+    """Longer side, after cropping to the head, at which pose, expression, identity and offsets are fitted."""
     texture_image_size_px: int = 768
-    """Longer image side at which the final texture is fitted; smaller footage is used as it is."""
+    """Longer side, after cropping to the head, at which the final texture is fitted; never enlarged."""
     texture_size: int = 512
     """Texels along a side while tracking; a power of two."""
     final_texture_size: int = 1024
@@ -79,3 +91,29 @@ class TrackConfig:
     weights: Weights = field(default_factory=Weights)
     vhap: VhapConfig = field(default_factory=VhapConfig)
     """Numbers of the `vhap` preset, which reads neither the sizes nor the weights above."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        least = {
+            "tracking_size_px": 32,
+            "texture_image_size_px": 32,
+            "num_key_frames": 1,
+            "rounds": 1,
+            "num_threads": 1,
+            "seed": 0,
+        }
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"track.{name} must be at least {smallest}, got {getattr(self, name)}")
+        for name in ("texture_size", "final_texture_size"):
+            size = getattr(self, name)
+            if size < 16 or size & (size - 1):
+                raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
+        if self.rounds > 3:
+            raise ValueError(f"track.rounds must be at most 3, got {self.rounds}")
+        if not 0.3 <= self.focal_ratio <= 20:
+            raise ValueError(f"track.focal_ratio must be between 0.3 and 20, got {self.focal_ratio}")

@@ -1,46 +1,63 @@
-"""The pictures of a sequence as the photometric stages use them: at tracking size, in memory, with their mattes."""
+"""The pictures of a sequence as the photometric stages use them: at tracking size, with their mattes."""
 
+import logging
+import tempfile
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
 from raytrack.fit.observation import SequenceObservation
+from raytrack.geometry.camera import Camera, monocular_camera
 
+logger = logging.getLogger(__name__)
 MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
 CHIN = 152
 INNER_LIPS = (13, 14)
-EYELIDS = ((159, 145), (386, 374))
-"""Face Mesh points: chin; middle of upper and lower inner lip; middle of upper and lower eyelid, right and left."""
-_CHIN_MARGIN = 0.02
-"""The matte is trusted down to this share of the image height below the chin: further down, clothes and shoulders
-belong to the foreground but not to the head's mesh."""
+"""Face Mesh points: chin; middle of upper and lower inner lip."""
+DISTANCE_LIMIT_PX = 7.0
+_DISTANCE_STEPS = 16
+_CHIN_MARGIN = 0.05
+"""The matte's outline is the head's own down to this share of the face below the chin: further down, clothes and
+shoulders belong to the foreground but not to the head's mesh."""
 _OPEN_MOUTH = 0.012
-"""Distance of the inner lips over face height above which the mouth's inside may be seen."""
+"""Distance of the inner lips over face size above which the mouth's inside may be seen."""
+_CROP_MARGINS = (1.0, 0.9, 1.0, 1.4)
+"""Room around all landmarks of the sequence to the left, above, to the right and below, in faces."""
+_SMALLEST_CROP_PX = 32
+_MATTE_ON_FACE = 0.5
+_MATTE_AT_MOST = 0.98
+"""A matte that misses more than this share of the face's box, or fills the picture, says nothing."""
+_IN_MEMORY_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingFrames:
-    """Frames of one sequence, resampled to tracking size."""
+    """Frames of one sequence, cropped to where the head is and resampled."""
 
     images: UInt8[np.ndarray, "frames height width 3"]
     size_hw: tuple[int, int]
-    scale: float
-    """Tracking pixels per input pixel."""
-    matte: Float[np.ndarray, "frames height width"] | None
-    """Cleaned matte in [0, 1], float16."""
-    signed_distance: Float[np.ndarray, "frames height width"] | None
-    """Distance to the matte's outline in pixels, positive inside, float16."""
+    full_size_hw: tuple[int, int]
+    crop_xyxy: tuple[int, int, int, int]
+    """The part of the input that the pictures show: left, top, right, bottom in input pixels."""
+    matte_steps: UInt8[np.ndarray, "frames height width"] | None
+    """Cleaned matte, 255 = foreground."""
+    distance_steps: Int8[np.ndarray, "frames height width"] | None
+    """Distance to the matte's outline in sixteenths of a pixel."""
+    matte_valid: Bool[np.ndarray, " frames"]
+    """Frames whose matte can be the person's: it covers the face and does not fill the picture."""
     chin_row: Float[np.ndarray, " frames"]
     """First row below which foreground need not be head: clothes and shoulders reach beyond the mesh."""
     mouth_open: Bool[np.ndarray, " frames"]
     """Whether the mouth's inside may be visible."""
     landmarks_px: Float[np.ndarray, "frames landmarks 2"]
-    """At tracking size."""
+    """In these pictures' pixels."""
+    face_size_px: float
+    """Median larger side of the landmarks' box, in these pictures' pixels: the unit of what is scale-free."""
 
     @classmethod
     def load(
@@ -50,33 +67,78 @@ class TrackingFrames:
 
         Args:
             observation: Where the pictures come from.
-            longer_side_px: Larger pictures are averaged down to it.
+            longer_side_px: Larger crops are averaged down to it.
             numbers: Frames to read, all by default; the result numbers them from 0.
+
+        Raises:
+            ValueError: A picture is not of the observation's size.
         """
-        height, width = observation.size_hw
-        scale = min(1.0, longer_side_px / max(height, width))
-        size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-        frames = range(observation.num_frames) if numbers is None else numbers.tolist()
-        images = np.stack([resized(observation.load_image(k), size_hw) for k in frames])
-        factor = np.array([size_hw[1] / width, size_hw[0] / height], np.float32)
-        landmarks = observation.landmarks_px[list(frames)].astype(np.float32) * factor
-        matte = distance = None
-        if observation.load_alpha is not None:
-            mattes = [clean_matte(resized(observation.load_alpha(k), size_hw)) for k in frames]
-            matte = np.stack(mattes).astype(np.float16)
-            distance = np.stack([_signed_distance(alpha) for alpha in mattes]).astype(np.float16)
-        face_height = np.ptp(landmarks[..., 1], axis=1)
+        left, top, right, bottom = crop = head_crop(observation)
+        scale = min(1.0, longer_side_px / max(bottom - top, right - left))
+        size_hw = (max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale)))
+        frames = list(range(observation.num_frames)) if numbers is None else numbers.tolist()
+        images = large_array((len(frames), *size_hw, 3), np.uint8)
+        for index, number in enumerate(frames):
+            picture = observation.load_image(number)
+            if picture.shape[:2] != observation.size_hw:
+                raise ValueError(f"frame {number} is {picture.shape[:2]} (h, w), expected {observation.size_hw}")
+            images[index] = resized(picture[top:bottom, left:right], size_hw)
+        factor = np.array([size_hw[1] / (right - left), size_hw[0] / (bottom - top)], np.float32)
+        landmarks = (observation.landmarks_px[frames] - np.array([left, top])).astype(np.float32) * factor
+        extent = np.maximum(np.ptp(landmarks, axis=1).max(axis=1), 1)
+        face_size = median_face_size_px(observation) * float(factor.mean())
         lips = landmarks[:, INNER_LIPS[1]] - landmarks[:, INNER_LIPS[0]]
+        matte, distance, valid = _load_mattes(observation, frames, crop, size_hw, landmarks)
         return cls(
             images=images,
             size_hw=size_hw,
-            scale=scale,
-            matte=matte,
-            signed_distance=distance,
-            chin_row=landmarks[:, CHIN, 1] + _CHIN_MARGIN * size_hw[0],
-            mouth_open=np.linalg.norm(lips, axis=1) > _OPEN_MOUTH * np.maximum(face_height, 1),
+            full_size_hw=observation.size_hw,
+            crop_xyxy=crop,
+            matte_steps=matte,
+            distance_steps=distance,
+            matte_valid=valid,
+            chin_row=landmarks[:, CHIN, 1] + _CHIN_MARGIN * face_size,
+            mouth_open=np.linalg.norm(lips, axis=1) > _OPEN_MOUTH * extent,
             landmarks_px=landmarks,
+            face_size_px=face_size,
         )
+
+    def camera(self, focal_px: Float[Tensor, ""]) -> Camera:
+        """The camera of these pictures. Differentiable.
+
+        Args:
+            focal_px: Focal length in pixels of the input.
+        """
+        left, top, right, bottom = self.crop_xyxy
+        whole = monocular_camera(focal_px, self.full_size_hw)
+        shift = torch.tensor([[0.0, 0, left], [0, 0, top], [0, 0, 0]]).to(focal_px)
+        cropped = Camera(
+            intrinsics=whole.intrinsics - shift,
+            cam_from_world=whole.cam_from_world,
+            size_hw=(bottom - top, right - left),
+        )
+        return cropped.scaled(self.size_hw)
+
+    @property
+    def has_matte(self) -> bool:
+        """Whether there are mattes."""
+        return self.matte_steps is not None
+
+    def matte(self, frames: np.ndarray | list[int]) -> Float[np.ndarray, "batch height width"]:
+        """Cleaned mattes in [0, 1].
+
+        Raises:
+            ValueError: There are none.
+        """
+        if self.matte_steps is None:
+            raise ValueError("the sequence has no mattes")
+        return self.matte_steps[frames].astype(np.float32) / 255
+
+    def signed_distance(self, frame: int) -> Float[np.ndarray, "height width"] | None:
+        """Distance to the matte's outline in pixels, positive inside, cut at `DISTANCE_LIMIT_PX`; None without."""
+        if self.distance_steps is None or not self.matte_valid[frame]:
+            return None
+        return self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
 
     def above_chin(self, frame: int) -> Bool[np.ndarray, "height 1"]:
         """Rows in which the matte's outline is the head's own. Below them it only says where the head is not."""
@@ -85,9 +147,11 @@ class TrackingFrames:
 
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
         """Trust in each pixel's colour: 0 where background shines through the outline; None without mattes."""
-        if self.matte is None:
+        if self.matte_steps is None:
             return None
-        return cv2.erode(self.matte[frame].astype(np.float32), np.ones((3, 3), np.uint8))
+        if not self.matte_valid[frame]:
+            return np.ones(self.size_hw, np.float32)
+        return cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
 
     def targets(self, frames: np.ndarray | list[int]) -> Float[Tensor, "batch height width 3"]:
         """Colours in [0, 1]."""
@@ -106,9 +170,78 @@ def clean_matte(alpha: UInt8[np.ndarray, "height width"]) -> Float[np.ndarray, "
     return np.clip((alpha.astype(np.float32) / 255 - MATTE_FLOOR) / (1 - MATTE_FLOOR), 0, 1)
 
 
-def _signed_distance(matte: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def signed_distance(matte: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Distance to the matte's outline in pixels, positive inside, cut at `DISTANCE_LIMIT_PX`; 0 without an outline."""
     inside = (matte > 0.5).astype(np.uint8)
     if inside.all() or not inside.any():
         return np.zeros(matte.shape, np.float32)
     outwards = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
-    return outwards - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    inwards = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    # OpenCV measures to the nearest pixel of the other side; the outline runs half a pixel before it.
+    distance = np.where(inside, outwards - 0.5, 0.5 - inwards)
+    return np.clip(distance, -DISTANCE_LIMIT_PX, DISTANCE_LIMIT_PX)
+
+
+def head_crop(observation: SequenceObservation) -> tuple[int, int, int, int]:
+    """The part of the pictures that the head ever comes near: left, top, right, bottom in pixels."""
+    height, width = observation.size_hw
+    points = observation.landmarks_px[observation.detected]
+    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    left, above, right, below = (share * median_face_size_px(observation) for share in _CROP_MARGINS)
+    x = _clipped_range(float(low[0]) - left, float(high[0]) + right, width)
+    y = _clipped_range(float(low[1]) - above, float(high[1]) + below, height)
+    return x[0], y[0], x[1], y[1]
+
+
+def median_face_size_px(observation: SequenceObservation) -> float:
+    """Median larger side of the landmarks' box over the frames with a face, input pixels."""
+    points = observation.landmarks_px[observation.detected]
+    return max(float(np.median(np.ptp(points, axis=1).max(axis=1))), 1.0)
+
+
+def _clipped_range(first: float, last: float, size: int) -> tuple[int, int]:
+    start, stop = max(0, int(np.floor(first))), min(size, int(np.ceil(last)))
+    if stop - start < min(_SMALLEST_CROP_PX, size):
+        return 0, size
+    return start, stop
+
+
+def _load_mattes(
+    observation: SequenceObservation,
+    frames: list[int],
+    crop: tuple[int, int, int, int],
+    size_hw: tuple[int, int],
+    landmarks: Float[np.ndarray, "frames landmarks 2"],
+) -> tuple[np.ndarray | None, np.ndarray | None, Bool[np.ndarray, " frames"]]:
+    """Mattes, distances to their outlines, and which of them can be believed; no mattes if most cannot."""
+    valid = np.zeros(len(frames), bool)
+    if observation.load_alpha is None:
+        return None, None, valid
+    left, top, right, bottom = crop
+    matte, distance = large_array((len(frames), *size_hw), np.uint8), large_array((len(frames), *size_hw), np.int8)
+    for index, number in enumerate(frames):
+        if not observation.detected[number]:
+            matte[index], distance[index] = 0, 0
+            continue
+        cleaned = clean_matte(resized(observation.load_alpha(number)[top:bottom, left:right], size_hw))
+        matte[index] = np.round(cleaned * 255)
+        distance[index] = np.round(signed_distance(cleaned) * _DISTANCE_STEPS)
+        x0, y0 = np.maximum(landmarks[index].min(axis=0), 0).astype(int)
+        x1, y1 = np.maximum(landmarks[index].max(axis=0), 0).astype(int) + 1
+        face = cleaned[y0:y1, x0:x1]
+        valid[index] = face.size > 0 and face.mean() > _MATTE_ON_FACE and cleaned.mean() < _MATTE_AT_MOST
+    seen = observation.detected[frames]
+    if seen.any() and valid[seen].mean() < 0.5:
+        logger.warning("most mattes miss the face or fill the picture: the fit goes on without mattes")
+        return None, None, np.zeros(len(frames), bool)
+    return matte, distance, valid
+
+
+def large_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Uninitialised array; backed by a temporary file when it is so large that it may not fit into memory."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size <= _IN_MEMORY_BYTES:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        # The mapping keeps the file alive after it is closed; it has no name, so nothing is left behind.
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

@@ -26,13 +26,15 @@ from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
-from raytrack.geometry.camera import Camera, monocular_camera
+from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE, block_slices
 from raytrack.render.protocol import Fragments, Renderer
 
 SMALLEST_RESIDUAL = 0.03
 """Colour error (0 to 1) below which a pixel counts quadratically."""
+REFERENCE_FACE_PX = 100.0
+"""Face size that lengths in pixels here are written for; they grow with the face."""
 SMALLEST_LANDMARK_PX = 0.5
 SMALLEST_GAP_PX = 0.25
 GAPS = np.array(
@@ -57,7 +59,9 @@ class RowProblem:
     weights: Weights
     prior: RowPrior
     landmark_weights: Float[np.ndarray, "frames landmarks"]
-    """Trust per point; 1 on average, 0 for all points of a frame without a face."""
+    """Trust per point, 0 to 1; 0 for all points of a frame without a face."""
+    link_weights: Float[np.ndarray, " links"]
+    """How strongly frame k and k + 1 are alike, 0 to 1: less the further apart in time, 0 next to a missing face."""
     ignored_faces: Bool[np.ndarray, " faces"]
     """Faces that colours are not aligned to."""
     ignored_outline: Bool[np.ndarray, " vertices"]
@@ -94,12 +98,15 @@ class RowSolver:
     def __init__(self, problem: RowProblem) -> None:
         self.problem = problem
         self._local = threading.local()
+        self._pool = ThreadPoolExecutor(problem.num_threads, initializer=_single_thread)
         head = problem.head
         embedding = head.landmarks["facemesh"]
         self._landmark_corners = head.faces[embedding.faces].numpy()
         self._landmark_weights = embedding.barycentric.float().numpy()
         self._faces = head.faces.numpy()
         self._smooth = smoothness_weights(head.num_expressions, problem.weights)
+        self._longest_step = longest_step(head.num_expressions)
+        self._unit_px = problem.frames.face_size_px / REFERENCE_FACE_PX
 
     def solve(
         self,
@@ -112,6 +119,8 @@ class RowSolver:
         round_index: int = 0,
     ) -> RowResult:
         """Solve some frames, none next to another.
+
+        A frame that comes out worse than it went in keeps its row.
 
         Args:
             rows: Packed parameters of every frame; those of the other frames come back unchanged.
@@ -131,13 +140,17 @@ class RowSolver:
         first, last = np.zeros(len(numbers)), np.zeros(len(numbers))
 
         def one(frame: int) -> tuple[Tensor, list[float]]:
-            neighbours = [k for k in (frame - 1, frame + 1) if smooth and 0 <= k < len(rows)]
-            return self._solve_frame(setting, rows, frame, neighbours, blur_schedule_px, round_index)
+            links = self._links(frame, len(rows)) if smooth else []
+            return self._solve_frame(setting, rows, frame, links, blur_schedule_px, round_index)
 
-        with ThreadPoolExecutor(self.problem.num_threads, initializer=_single_thread) as pool:
-            for index, (row, errors) in enumerate(pool.map(one, numbers)):
-                result[numbers[index]], first[index], last[index] = row, errors[0], errors[-1]
+        for index, (row, errors) in enumerate(self._pool.map(one, numbers)):
+            result[numbers[index]], first[index], last[index] = row, errors[0], errors[-1]
         return RowResult(rows=result, first_error=first, last_error=last)
+
+    def _links(self, frame: int, num_frames: int) -> list[tuple[int, float]]:
+        """Neighbouring frames and how strongly they pull."""
+        around = [(k, self.problem.link_weights[min(k, frame)]) for k in (frame - 1, frame + 1) if 0 <= k < num_frames]
+        return [(k, float(weight)) for k, weight in around if weight > 0]
 
     def _renderer(self) -> Renderer:
         if not hasattr(self._local, "renderer"):
@@ -145,8 +158,15 @@ class RowSolver:
         return self._local.renderer
 
     def _solve_frame(
-        self, setting, before, frame, neighbours, blur_schedule_px, round_index
-    ) -> tuple[Tensor, list[float]]:
+        self,
+        setting: "_Setting",
+        before: Float[Tensor, "frames columns"],
+        frame: int,
+        links: list[tuple[int, float]],
+        blur_schedule_px: Sequence[float],
+        round_index: int,
+    ) -> tuple[Float[Tensor, " columns"], list[float]]:
+        """A frame's new row, and its colour error before each iteration and at the end."""
         row, errors = before[frame].clone(), []
         generator = np.random.default_rng([self.problem.seed, round_index, frame])
         target = self.problem.frames.targets([frame])
@@ -154,15 +174,18 @@ class RowSolver:
             (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
             matrix, gradient, error = self._normal_equations(setting, surface, frame, target, blur_px, generator)
             curvature, slope = self.problem.prior.quadratic(row)
-            for neighbour in neighbours:
-                curvature = curvature + self._smooth
-                slope = slope + self._smooth * (row - before[neighbour])
-            matrix = matrix.double() + torch.diag(curvature.double())
-            diagonal = matrix.diagonal()
-            damped = matrix + torch.diag(DAMPING * diagonal + 1e-6)
-            step = torch.linalg.solve(damped, (gradient + slope).double())
-            row = row - step.float()
+            for neighbour, weight in links:
+                curvature = curvature + torch.diag(weight * self._smooth)
+                slope = slope + weight * self._smooth * (row - before[neighbour])
+            matrix = matrix.double() + curvature.double()
+            damped = matrix + torch.diag(DAMPING * matrix.diagonal() + 1e-6)
+            step = torch.linalg.solve(damped, (gradient + slope).double()).float()
+            row = row - torch.minimum(torch.maximum(step, -self._longest_step), self._longest_step)
             errors.append(error)
+        (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
+        errors.append(self._draw(setting, surface, target).mean_error)
+        if not errors[-1] <= max(1.5 * errors[0], errors[0] + 0.02):
+            return before[frame].clone(), [errors[0], errors[0]]
         return row, errors
 
     def _normal_equations(self, setting, surface, frame, target, blur_px, generator) -> tuple[Tensor, Tensor, float]:
@@ -173,11 +196,11 @@ class RowSolver:
             self._photometric(drawing, frame, pixels, residual, gradient),
             self._landmarks(frame, surface, setting),
         ]
-        distances = self.problem.frames.signed_distance
-        if distances is not None and self.problem.weights.matte > 0:
-            groups.append(self._outline(drawing, frame, distances[frame].astype(np.float32)))
+        distance = self.problem.frames.signed_distance(frame)
+        if distance is not None and self.problem.weights.matte > 0:
+            groups.append(self._outline(drawing, frame, distance))
         corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
-        jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_px)
+        jacobian = surface_jacobian(surface, corners, weights, setting.cam_from_world, setting.focal_xy_px)
         first = len(pixels)
         landmarks = jacobian[first : first + len(self._landmark_corners)]
         gaps, gap_metrics, gap_pulls = self._gaps(frame, surface, setting, landmarks)
@@ -195,9 +218,10 @@ class RowSolver:
             )
             image = renderer.antialias(image, clip, fragments)
             covered = fragments.coverage
-            error = float((image - target).abs().sum() / (3 * covered.sum().clamp_min(1)))
+            num_covered = int(covered.sum())
+            error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")
         return _Drawing(image=image[0].numpy(), clip=clip, fragments=fragments, renderer=renderer,
-                        num_covered=max(int(covered.sum()), 1), mean_error=error)  # fmt: skip
+                        num_covered=max(num_covered, 1), mean_error=error)  # fmt: skip
 
     def _sample(self, fragments: Fragments, generator: np.random.Generator) -> np.ndarray:
         """Flat indices of covered pixels whose four neighbours are covered too."""
@@ -229,9 +253,8 @@ class RowSolver:
         world = (surface.world[self._landmark_corners] * self._landmark_weights[..., None]).sum(axis=1)
         error = setting.project(world) - self.problem.frames.landmarks_px[frame]
         trust = self.problem.landmark_weights[frame]
-        to_ndc = 2 / max(self.problem.frames.size_hw)
-        weight = self.problem.weights.landmark * to_ndc * trust / len(trust)
-        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_LANDMARK_PX)
+        weight = self.problem.weights.landmark / self.problem.frames.face_size_px * trust / len(trust)
+        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_LANDMARK_PX * self._unit_px)
         metric = np.zeros((len(error), 2, 2))
         metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
         return self._landmark_corners, self._landmark_weights, metric, weight * error
@@ -245,9 +268,8 @@ class RowSolver:
         projected, detected = setting.project(world), self.problem.frames.landmarks_px[frame]
         error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
         trust = np.minimum(self.problem.landmark_weights[frame][upper], self.problem.landmark_weights[frame][lower])
-        to_ndc = 2 / max(self.problem.frames.size_hw)
-        weight = self.problem.weights.gap * to_ndc * trust / len(GAPS)
-        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_GAP_PX)
+        weight = self.problem.weights.gap / self.problem.frames.face_size_px * trust / len(GAPS)
+        weight = weight[:, None] / np.maximum(np.abs(error), SMALLEST_GAP_PX * self._unit_px)
         metric = np.zeros((len(error), 2, 2))
         metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
         return jacobian[upper] - jacobian[lower], metric, weight * error
@@ -264,17 +286,11 @@ class RowSolver:
         owner, other, vertices, share = owner[outer], other[outer], vertices[outer], share[outer]
         crossing = edges.crossing.numpy()[outer, None]
         point = owner * (1 - crossing) + other * crossing
-        height, width = self.problem.frames.size_hw
-        column = np.clip(point[:, 0].round().astype(int), 1, width - 2)
-        row = np.clip(point[:, 1].round().astype(int), 1, height - 2)
-        distance = field[row, column]
+        distance = _bilinear(field, point)
         slope = (
-            np.stack(
-                [field[row, column + 1] - field[row, column - 1], field[row + 1, column] - field[row - 1, column]], -1
-            )
-            / 2
+            np.stack([_bilinear(field, point + step) - _bilinear(field, point - step) for step in np.eye(2)], -1) / 2
         )
-        near = np.abs(distance) < OUTLINE_REACH_PX
+        near = np.abs(distance) < OUTLINE_REACH_PX * self._unit_px
         weight = self.problem.weights.matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
         metric = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]
         pull = (weight * distance)[:, None] * slope
@@ -291,15 +307,20 @@ class _Setting:
     joints: Tensor
     camera: Camera
     cam_from_world: np.ndarray
-    focal_px: float
+    focal_xy_px: tuple[float, float]
 
     @classmethod
     def create(cls, problem: RowProblem, shared: SharedParameters) -> "_Setting":
         neutral, joints = problem.head.identity(shared.shape)
-        focal_px = shared.focal_px * problem.frames.scale
-        camera = monocular_camera(torch.tensor(focal_px), problem.frames.size_hw)
-        return cls(shared=shared, neutral=neutral + shared.offset, joints=joints, camera=camera,
-                   cam_from_world=camera.cam_from_world.numpy(), focal_px=focal_px)  # fmt: skip
+        camera = problem.frames.camera(shared.log_focal.exp())
+        return cls(
+            shared=shared,
+            neutral=neutral + shared.offset,
+            joints=joints,
+            camera=camera,
+            cam_from_world=camera.cam_from_world.numpy(),
+            focal_xy_px=(float(camera.intrinsics[0, 0]), float(camera.intrinsics[1, 1])),
+        )
 
     def project(self, world: np.ndarray) -> np.ndarray:
         return self.camera.project(torch.from_numpy(world.astype(np.float32))).numpy()
@@ -318,7 +339,7 @@ class _Drawing:
 
 
 def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:
-    """Curvature per column of the pull towards one of two neighbouring frames."""
+    """Curvature per column of the pull towards a neighbouring frame: half the weighted mean square to each."""
     result = torch.zeros(NUM_POSE + num_expressions)
     per_block = {
         "rotation": weights.smooth_rotation,
@@ -342,6 +363,26 @@ def _image_gradients(image: np.ndarray, target: np.ndarray, blur_px: float) -> t
     slope[:, 1:-1, :, 0] = (image[:, 2:] - image[:, :-2]) / 2
     slope[1:-1, :, :, 1] = (image[2:] - image[:-2]) / 2
     return image - target, slope
+
+
+def longest_step(num_expressions: int) -> Float[Tensor, " columns"]:
+    """Largest change of each parameter in one iteration."""
+    limit = torch.full((NUM_POSE + num_expressions,), 1.0)
+    limit[:NUM_POSE] = 0.3
+    limit[block_slices(num_expressions)["translation"]] = 0.05
+    return limit
+
+
+def _bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Values of a field at (column, row) positions counted in pixel centres; the border goes on outside."""
+    height, width = field.shape
+    x, y = np.clip(point[:, 0], 0, width - 1), np.clip(point[:, 1], 0, height - 1)
+    column, row = np.minimum(x.astype(int), max(width - 2, 0)), np.minimum(y.astype(int), max(height - 2, 0))
+    right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
+    across, down = x - column, y - row
+    upper = field[row, column] * (1 - across) + field[row, right] * across
+    lower = field[below, column] * (1 - across) + field[below, right] * across
+    return upper * (1 - down) + lower * down
 
 
 def _assemble(jacobian: np.ndarray, metrics: np.ndarray, pulls: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,12 @@ frames are eliminated first (Schur complement).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from raytrack.fit.row_priors import RowPrior
@@ -39,11 +40,17 @@ class LandmarkTargets:
     """Relative trust per point; a frame's weights need not sum to one."""
     size_hw: tuple[int, int]
 
-    @property
+    @cached_property
     def face_size_px(self) -> Float[np.ndarray, " frames"]:
         """Larger side of each frame's landmark box."""
         extent = self.positions_px.max(axis=1) - self.positions_px.min(axis=1)
         return np.maximum(extent.max(axis=1), 1.0)
+
+    def select(self, frames: Int[np.ndarray, " chosen"]) -> "LandmarkTargets":
+        """Some of the frames."""
+        return LandmarkTargets(
+            positions_px=self.positions_px[frames], weights=self.weights[frames], size_hw=self.size_hw
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +85,40 @@ def initial_rows(
     root = joints[0].double().numpy()
     rows = torch.zeros(len(targets.positions_px), NUM_POSE + head.num_expressions)
     for frame, positions in enumerate(targets.positions_px.astype(np.float64)):
-        found, vector, shift = cv2.solvePnP(points, positions, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
-        if not found:
-            continue
-        vector, shift = cv2.solvePnPRefineLM(points, positions, intrinsics, None, vector, shift)
+        trusted = targets.weights[frame] > 0
+        pose = _perspective_pose(points[trusted], positions[trusted], intrinsics)
+        if pose is None:
+            pose = _frontal_pose(points[trusted], positions[trusted], intrinsics)
+        cam_from_head, shift = pose
         # OpenCV: cam = R x + t. World: flip @ (x_world − camera). x_world = rotation (x − root) + root + translation.
-        rotation = flip @ cv2.Rodrigues(vector)[0]
-        world_shift = flip @ shift[:, 0] + camera_position
+        rotation = flip @ cam_from_head
+        world_shift = flip @ shift + camera_position
         rows[frame, 0:3] = torch.from_numpy(cv2.Rodrigues(rotation)[0][:, 0])
         rows[frame, 3:6] = torch.from_numpy(world_shift + rotation @ root - root)
     return rows
+
+
+def _perspective_pose(points: np.ndarray, positions: np.ndarray, intrinsics: np.ndarray) -> tuple | None:
+    """Rotation (3, 3) and translation (3,) of the camera from the head; None where OpenCV finds none."""
+    try:
+        found, vector, shift = cv2.solvePnP(points, positions, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
+        if not found:
+            return None
+        vector, shift = cv2.solvePnPRefineLM(points, positions, intrinsics, None, vector, shift)
+    except cv2.error:  # a face of few pixels
+        return None
+    rotation = cv2.Rodrigues(vector)[0]
+    in_front = bool((points @ rotation[2] + shift[2, 0] > 0).all())
+    return (rotation, shift[:, 0]) if in_front and np.isfinite(rotation).all() else None
+
+
+def _frontal_pose(points: np.ndarray, positions: np.ndarray, intrinsics: np.ndarray) -> tuple:
+    """A head that faces the camera, as far away as its size in the picture says."""
+    size = max(float(np.ptp(positions, axis=0).max()), 1e-3)
+    depth = intrinsics[0, 0] * float(np.ptp(points[:, :2], axis=0).max()) / size
+    centre = (positions.mean(axis=0) - intrinsics[:2, 2]) / intrinsics[0, 0] * depth
+    rotation = np.diag([1.0, -1.0, -1.0])
+    return rotation, np.array([*centre, depth]) - rotation @ points.mean(axis=0)
 
 
 class LandmarkFitter:
@@ -119,14 +150,62 @@ class LandmarkFitter:
 
     def _cost(self, residual_px: np.ndarray, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,
               targets: LandmarkTargets) -> float:  # fmt: skip
-        percent = np.linalg.norm(residual_px, axis=-1) * (100 / targets.face_size_px[:, None])
-        data = _pseudo_norm(percent) * targets.weights
-        per_frame = data.sum(axis=1) / targets.weights.sum(axis=1)
-        prior = float(self.prior.value(rows).sum())
+        per_frame = self._frame_costs(residual_px, rows, targets)
         shared = (
             SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
         )
-        return float(per_frame.sum() + prior + len(rows) * shared)
+        return float(per_frame.sum() + len(rows) * shared)
+
+    def _frame_costs(
+        self, residual_px: np.ndarray, rows: Tensor, targets: LandmarkTargets
+    ) -> Float[np.ndarray, " frames"]:
+        percent = np.linalg.norm(residual_px, axis=-1) * (100 / targets.face_size_px[:, None])
+        data = (_pseudo_norm(percent) * targets.weights).sum(axis=1) / targets.weights.sum(axis=1)
+        return data + self.prior.value(rows).numpy()
+
+    def fit_rows(
+        self,
+        targets: LandmarkTargets,
+        rows: Float[Tensor, "frames columns"],
+        shape: Float[Tensor, " shapes"],
+        focal_px: float,
+        *,
+        max_iterations: int = 15,
+        tolerance: float = 1e-3,
+    ) -> Float[Tensor, "frames columns"]:
+        """Fit each frame on its own to a known identity: own damping, own acceptance, own end.
+
+        Args:
+            targets: Detections of the frames.
+            rows: Starting rows.
+            shape: Identity, held.
+            focal_px: Focal length, held.
+            max_iterations: Limit per frame.
+            tolerance: Relative decrease of a frame's cost below which it has converged.
+        """
+        rows = rows.clone()
+        damping = torch.full((len(rows),), _FIRST_DAMPING, dtype=torch.float64)
+        costs = self._frame_costs(self._residuals(rows, shape, focal_px, targets)[2], rows, targets)
+        left = np.arange(len(rows))
+        for _ in range(max_iterations):
+            if len(left) == 0:
+                break
+            index, part = torch.from_numpy(left), targets.select(left)
+            current = rows[index]
+            surfaces, chain, residual = self._residuals(current, shape, focal_px, part)
+            system = self._system(surfaces, chain, residual, current, shape, focal_px, focal_px, part, shared=False)
+            trial = current + system.solve(damping[index])[0]
+            trial_costs = self._frame_costs(self._residuals(trial, shape, focal_px, part)[2], trial, part)
+            better = trial_costs < costs[left]
+            finished = better & (costs[left] - trial_costs < tolerance * costs[left])
+            accepted = torch.from_numpy(better)
+            rows[index] = torch.where(accepted[:, None], trial, current)
+            costs[left] = np.where(better, trial_costs, costs[left])
+            factor = torch.where(accepted, 0.25, 10.0)
+            damping[index] = (damping[index] * factor).clamp_min(_LEAST_DAMPING)
+            finished |= (damping[index] > _MOST_DAMPING).numpy()
+            left = left[~finished]
+        return rows
 
     def fit(
         self,
@@ -135,18 +214,16 @@ class LandmarkFitter:
         shape: Float[Tensor, " shapes"],
         focal_px: float,
         *,
-        shared: bool,
         max_iterations: int = 30,
         tolerance: float = 2e-4,
     ) -> LandmarkSolution:
-        """Minimise from a starting point.
+        """Rows, identity and focal length together.
 
         Args:
             targets: Detections of the frames.
             rows: Starting rows, for example `initial_rows`.
             shape: Starting identity.
             focal_px: Starting focal length, also the centre of its prior.
-            shared: Solve identity and focal length too; otherwise only the rows, each frame on its own.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
         """
@@ -158,11 +235,13 @@ class LandmarkFitter:
         while iteration < max_iterations and not converged:
             iteration += 1
             if system is None:
-                system = self._system(surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared)
+                system = self._system(
+                    surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared=True
+                )
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
-            new_shape = shape + step_shared[:-1] if shared else shape
-            new_focal = focal_px * float(np.exp(np.clip(float(step_shared[-1]), -0.3, 0.3))) if shared else focal_px
+            new_shape = shape + step_shared[:-1]
+            new_focal = focal_px * float(np.exp(np.clip(float(step_shared[-1]), -0.3, 0.3)))
             trial = self._residuals(new_rows, new_shape, new_focal, targets)
             new_cost = self._cost(trial[2], new_rows, new_shape, new_focal, first_focal_px, targets)
             if not np.isfinite(new_cost) or new_cost >= cost:
@@ -190,7 +269,10 @@ class LandmarkFitter:
         centre = np.array([targets.size_hw[1] / 2, targets.size_hw[0] / 2], np.float32)
         for frame, surface in enumerate(surfaces):
             to_percent = 100 / targets.face_size_px[frame]
-            own = surface_jacobian(surface, self._corners, self._barycentric, cam_from_world, focal_px) * to_percent
+            own = (
+                surface_jacobian(surface, self._corners, self._barycentric, cam_from_world, (focal_px, focal_px))
+                * to_percent
+            )
             error = residual[frame] * to_percent
             distance = np.linalg.norm(error, axis=-1)
             weight = targets.weights[frame] / targets.weights[frame].sum() / np.maximum(distance, SMALLEST_DISTANCE)
@@ -198,7 +280,7 @@ class LandmarkFitter:
             jacobian = (torch.from_numpy(own) * root).flatten(0, 1)
             right = (torch.from_numpy(error.astype(np.float32)) * root[..., 0]).flatten()
             curvature, slope = self.prior.quadratic(rows[frame])
-            blocks.append(jacobian.T @ jacobian + torch.diag(curvature))
+            blocks.append(jacobian.T @ jacobian + curvature)
             gradients.append(jacobian.T @ right + slope)
             if shared:
                 common = self._shared_jacobian(surface, chain, frame, cam_from_world, focal_px, centre, residual[frame]
@@ -247,10 +329,13 @@ class BlockSystem:
     shared_block: Float[Tensor, "shared shared"]
     shared_gradient: Float[Tensor, " shared"]
 
-    def solve(self, damping: float) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, " shared"]]:
-        """The damped step: each diagonal entry grows by the factor 1 + damping (Marquardt)."""
+    def solve(
+        self, damping: float | Float[Tensor, " frames"]
+    ) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, " shared"]]:
+        """The damped step: each diagonal entry grows by the factor 1 + damping (Marquardt), per frame if wanted."""
         own = self.blocks.double()
-        own = own + torch.diag_embed(damping * own.diagonal(dim1=1, dim2=2) + 1e-9)
+        per_frame = damping[:, None] if isinstance(damping, Tensor) else damping
+        own = own + torch.diag_embed(per_frame * own.diagonal(dim1=1, dim2=2) + 1e-9)
         factor = torch.linalg.cholesky(own)
         gradients = self.gradients.double()[..., None]
         if self.coupling.shape[-1] == 0:

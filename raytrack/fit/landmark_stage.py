@@ -1,10 +1,12 @@
 """The landmark initialisation of a sequence: identity and focal length from key frames, then every frame's row."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from raytrack.fit.config import TrackConfig, Weights
 from raytrack.fit.frames import CHIN, INNER_LIPS
@@ -15,6 +17,7 @@ from raytrack.fit.row_priors import RowPrior
 from raytrack.head.model import HeadModel
 
 _FOREHEAD = 10
+_FRAMES_AT_ONCE = 256
 LANDMARK_PRIOR = Weights(expression=1.7, expression_range=35.0, neck=0.1, jaw=0.5, eyes=0.5, eyes_apart=1.0)
 """Against landmark distances in percent of the face."""
 
@@ -36,16 +39,32 @@ def landmark_stage(
     fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR))
     focal_px = config.focal_ratio * max(observation.size_hw)
     numbers = np.flatnonzero(observation.detected)
-    targets = _targets(observation, landmark_weights, numbers)
     shape = torch.zeros(head.num_shapes)
+    targets = _targets(observation, landmark_weights, numbers)
     first = initial_rows(fitter.head, shape, targets, focal_px)
     key = choose_key_frames(observation.scores[numbers], _pose_features(first.numpy(), targets), config.num_key_frames)
-    joint = fitter.fit(_targets(observation, landmark_weights, numbers[key]), first[key], shape, focal_px, shared=True)
-    start = initial_rows(fitter.head, joint.shape, targets, joint.focal_px)
-    every = fitter.fit(targets, start, joint.shape, joint.focal_px, shared=False, max_iterations=12, tolerance=1e-3)
-    rows = torch.zeros(observation.num_frames, every.rows.shape[1])
-    rows[torch.from_numpy(numbers)] = every.rows
-    return replace(every, rows=rows)
+    joint = fitter.fit(targets.select(key), first[key], shape, focal_px)
+    rows = torch.zeros(observation.num_frames, joint.rows.shape[1])
+    for start in range(0, len(numbers), _FRAMES_AT_ONCE):
+        block = np.arange(start, min(start + _FRAMES_AT_ONCE, len(numbers)))
+        part = targets.select(block)
+        begin = initial_rows(fitter.head, joint.shape, part, joint.focal_px)
+        rows[torch.from_numpy(numbers[block])] = fitter.fit_rows(part, begin, joint.shape, joint.focal_px)
+    rows[torch.from_numpy(numbers), :3] = unwrapped(rows[torch.from_numpy(numbers), :3])
+    return replace(joint, rows=rows)
+
+
+def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
+    """Axis-angle vectors of the same rotations, each the nearest to the one before: no jumps at half a turn."""
+    result = vectors.clone()
+    for frame in range(1, len(result)):
+        angle = float(result[frame].norm())
+        if angle < 1e-6:
+            continue
+        axis = result[frame] / angle
+        turns = round((float(axis @ result[frame - 1]) - angle) / (2 * math.pi))
+        result[frame] = axis * (angle + 2 * math.pi * turns)
+    return result
 
 
 def _targets(observation: SequenceObservation, weights: np.ndarray, numbers: np.ndarray) -> LandmarkTargets:

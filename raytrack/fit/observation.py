@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+SMALLEST_FACE_PX = 8.0
+"""Landmarks closer together than this are no face."""
 ImageLoader = Callable[[int], np.ndarray]
 """Frame index to picture: uint8 RGB (h, w, 3), or uint8 matte (h, w)."""
 
@@ -33,5 +35,6 @@ class SequenceObservation:
 
     @property
     def detected(self) -> Bool[np.ndarray, " frames"]:
-        """Frames in which the face was found."""
-        return self.scores > 0
+        """Frames in which the face was found, with landmarks that are numbers and not all in one place."""
+        extent = np.ptp(self.landmarks_px, axis=1).max(axis=1)
+        return (self.scores > 0) & np.isfinite(extent) & (extent > SMALLEST_FACE_PX)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
+from raytrack.fit.head_renderer import make_head_renderer
 from raytrack.fit.track import Track
 from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import PERTURBATION_REGIONS
-from raytrack.render.protocol import Topology
-from raytrack.render.registry import RendererName, make_renderer
+from raytrack.render.registry import RendererName
 
 PAINTED_REGIONS = PERTURBATION_REGIONS
 """What the values of `Painted.region_index` stand for."""
@@ -58,18 +58,7 @@ class FramePainter:
         """
         track.check_head(head)
         self._track, self._head = track, head
-        topology = head.topology()
-        options = {"num_threads": num_threads} if renderer_name in {"auto", "numba"} else {}
-        self._renderer = make_renderer(
-            renderer_name,
-            Topology(
-                faces=topology.faces,
-                uv=topology.uv,
-                uv_faces=topology.uv_faces,
-                num_vertices=topology.num_vertices,
-            ),
-            **options,
-        )
+        self._renderer = make_head_renderer(head, renderer_name, num_threads)
         self._device = "cuda" if self._renderer.name == "nvdiffrast" else "cpu"
         self._neutral, self._joints = head.identity(track.shape)
         if track.static_offset is not None:

@@ -48,17 +48,6 @@ class RowPrior:
             eyes_apart=weights.eyes_apart / 3,
         )
 
-    def scaled(self, factor: float) -> "RowPrior":
-        """The same prior at another scale of the objective. Held expressions stay held."""
-        held = self.squares >= _HELD
-        return RowPrior(
-            squares=torch.where(held, self.squares, self.squares * factor),
-            expression_range=self.expression_range * factor,
-            expression_unit=self.expression_unit,
-            jaw_closing=self.jaw_closing * factor,
-            eyes_apart=self.eyes_apart * factor,
-        )
-
     def value(self, rows: Float[Tensor, "frames columns"]) -> Float[Tensor, " frames"]:
         """Cost of each row. Differentiable."""
         eyes = rows[:, 12:15] - rows[:, 15:18]
@@ -70,8 +59,10 @@ class RowPrior:
             total = total + self.expression_range * excess
         return total
 
-    def quadratic(self, row: Float[Tensor, " columns"]) -> tuple[Float[Tensor, " columns"], Float[Tensor, " columns"]]:
-        """Diagonal curvature and gradient of `value` at one row."""
+    def quadratic(
+        self, row: Float[Tensor, " columns"]
+    ) -> tuple[Float[Tensor, "columns columns"], Float[Tensor, " columns"]]:
+        """Curvature matrix and gradient of `value` at one row."""
         curvature = 2 * self.squares
         gradient = curvature * row
         curvature = curvature.clone()
@@ -86,7 +77,11 @@ class RowPrior:
             outside = row[NUM_POSE:] - row[NUM_POSE:].clamp(0, 1)
             curvature[NUM_POSE:] += 2 * self.expression_range * (outside != 0)
             gradient[NUM_POSE:] += 2 * self.expression_range * outside
-        return curvature, gradient
+        matrix = torch.diag(curvature)
+        left, right = torch.arange(12, 15), torch.arange(15, 18)
+        matrix[left, right] -= 2 * self.eyes_apart
+        matrix[right, left] -= 2 * self.eyes_apart
+        return matrix, gradient
 
 
 def _has_units(head: HeadModel) -> bool:

@@ -29,7 +29,8 @@ class SharedStage:
     batch_size: int = 8
     first_scale: float = 1.0
     decay: float = 0.8
-    offset_laplacian: float = 1e6
+    offset_laplacian: float = 1.0
+    """Factor on the configured weight."""
     colours_only: bool = False
     texture_rate: float = 1e-2
     always: bool = False
@@ -42,18 +43,19 @@ class TextureStage:
     name: str
     num_epochs: float = 1.5
     batch_size: int = 4
-    texture_variation: float = 3.0
+    texture_variation: float = 0.03
+    """Factor on the configured weight."""
     texture_rate: float = 2e-2
 
 
 Stage = RowStage | SharedStage | TextureStage
 
 _ROUNDS = (
-    ((6, 5, 4, 3, 2, 1, 0), 3, 3e5),
-    ((3, 2, 1, 0), 4, 1e5),
-    ((1, 0, 0), 6, 3e4),
+    ((6, 5, 4, 3, 2, 1, 0), 3, 0.3),
+    ((3, 2, 1, 0), 4, 0.1),
+    ((1, 0, 0), 6, 0.03),
 )
-"""Blur schedule, Adam epochs and Laplacian weight of each round."""
+"""Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
 def default_schedule(config: TrackConfig, num_frames: int) -> tuple[Stage, ...]:
@@ -68,7 +70,7 @@ def default_schedule(config: TrackConfig, num_frames: int) -> tuple[Stage, ...]:
     stages: list[Stage] = [
         SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=240 / num_frames, batch_size=4,
                     texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
-        SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1e6, always=True),
+        SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))

@@ -12,7 +12,6 @@ from torch import Tensor
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.shared import Adam, SharedParameters
-from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
@@ -87,6 +86,12 @@ class SharedOptimiser:
     """Runs batches; owns the Adam state, nothing else that changes."""
 
     def __init__(self, problem: SharedProblem, learning_rates: dict[str, float] | None = None) -> None:
+        """Start without Adam state.
+
+        Args:
+            problem: What stays fixed.
+            learning_rates: Per field of `SharedParameters`; `LEARNING_RATES` by default.
+        """
         self.problem = problem
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
         self._adams: dict[str, Adam] = {}
@@ -161,7 +166,7 @@ class SharedOptimiser:
         problem = self.problem
         head, frames = problem.head, problem.frames
         vertices = head.vertices(FrameParameters.unpack(rows), values["shape"], values["offset"])
-        camera = monocular_camera(values["log_focal"].exp() * frames.scale, frames.size_hw)
+        camera = frames.camera(values["log_focal"].exp())
         clip = camera.clip(vertices)
         target = frames.targets(batch)
         renderer = problem.renderer
@@ -203,21 +208,22 @@ class SharedOptimiser:
         blended = problem.renderer.antialias(image, held, fragments)
         covered = fragments.coverage.sum().clamp_min(1)
         photo = ((blended - target).abs() * trust[..., None]).sum() / (3 * covered)
-        if problem.frames.matte is None:
+        if not problem.frames.has_matte:
             return photo, torch.zeros(())
         free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
         coverage = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
-        alpha = torch.from_numpy(problem.frames.matte[batch].astype(np.float32))
+        alpha = torch.from_numpy(problem.frames.matte(batch))
         above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
+        valid = torch.from_numpy(problem.frames.matte_valid[batch])[:, None, None]
         excess = coverage - alpha
         # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
-        return photo, torch.where(above, excess.abs(), excess.clamp_min(0)).sum() / covered
+        return photo, (torch.where(above, excess.abs(), excess.clamp_min(0)) * valid).sum() / covered
 
     def _landmark_term(self, camera, vertices: Tensor, batch: np.ndarray, weight: float) -> Tensor:
         points = (vertices[:, self._corners] * self._barycentric).sum(dim=2)
         trust = torch.from_numpy(self.problem.landmark_weights[batch].astype(np.float32))
         error = (camera.project(points) - torch.from_numpy(self.problem.frames.landmarks_px[batch])).abs().sum(dim=-1)
-        return weight * (error * trust).mean() * (2 / max(self.problem.frames.size_hw))
+        return weight * (error * trust).mean() / self.problem.frames.face_size_px
 
     def _appearance_terms(self, values: dict[str, Tensor], weights: Weights, optimise: Sequence[str]) -> Tensor:
         total = torch.zeros(())

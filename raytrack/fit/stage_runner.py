@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 
+from raytrack.errors import ConfigError
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.gauss_newton import RowProblem, RowSolver, solving_order
+from raytrack.fit.gauss_newton import REFERENCE_FACE_PX, RowProblem, RowSolver, solving_order
+from raytrack.fit.head_renderer import make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
@@ -21,16 +24,16 @@ from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
 from raytrack.fit.surface import SurfaceModel
 from raytrack.head.model import HeadModel
-from raytrack.render.protocol import Renderer, Topology
-from raytrack.render.registry import make_renderer
+from raytrack.render.protocol import Renderer
 
 _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
+_FEWEST_LANDMARKS = 20
 _FRAMES_PER_UNIT = 64
+_LONGEST_LINK = 5.0
+"""Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
-_REFERENCE_SIZE_PX = 256
-"""Image size that the blur schedules are written for."""
 
 
 class StageRunner:
@@ -45,8 +48,11 @@ class StageRunner:
         self.active = observation.detected
         self.landmark_weights = trusted_landmarks(head, self.active, occluded_vertices(head, config))
         self.surface = SurfaceModel.create(head)
+        if (self.landmark_weights[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
+            raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
         self._frames: TrackingFrames | None = None
         self._row_solver: RowSolver | None = None
+        self._cached_renderer: Renderer | None = None
 
     @property
     def frames(self) -> TrackingFrames:
@@ -97,7 +103,7 @@ class StageRunner:
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         block = solving_order(self.active, _FRAMES_PER_UNIT)[unit]
-        scale = max(self.frames.size_hw) / _REFERENCE_SIZE_PX
+        scale = self.frames.face_size_px / REFERENCE_FACE_PX
         result = self._solver().solve(
             state.rows,
             state.shared,
@@ -116,9 +122,10 @@ class StageRunner:
                 weights=self.config.weights,
                 prior=self.prior,
                 landmark_weights=self.landmark_weights,
+                link_weights=link_weights(self.observation.timestamps_s, self.active),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
-                make_renderer=lambda: self.make_renderer(1),
+                make_renderer=lambda: make_head_renderer(self.head, self.config.renderer),
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
@@ -129,7 +136,8 @@ class StageRunner:
         generator = self._generator(index, unit)
         rates = {**LEARNING_RATES, "texture": stage.texture_rate}
         optimiser = self._optimiser(self.frames, rates, state)
-        weights = replace(self.config.weights, offset_laplacian=stage.offset_laplacian)
+        configured = self.config.weights
+        weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = self._batches(stage, generator.permutation(np.flatnonzero(self.active)))
         left = self._num_steps(stage) - unit * len(batches)
         shared, errors = state.shared, []
@@ -153,7 +161,8 @@ class StageRunner:
         texture = resampled_texture(state.shared.texture, self.config.final_texture_size)
         shared = state.shared.with_values(texture=texture)
         numbers = np.flatnonzero(self.active)
-        weights = replace(self.config.weights, texture_variation=stage.texture_variation)
+        configured = self.config.weights
+        weights = replace(configured, texture_variation=stage.texture_variation * configured.texture_variation)
         optimiser: SharedOptimiser | None = None
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
@@ -189,12 +198,17 @@ class StageRunner:
             occluded=self.alignment.occluded,
             unaligned_faces=self.alignment.unaligned_faces,
             inside_mouth=self.alignment.inside_mouth,
-            perturbation=RegionPerturbation.create(self.head) if frames.matte is None else None,
-            renderer=self.make_renderer(self.config.num_threads),
+            perturbation=None if frames.has_matte else RegionPerturbation.create(self.head),
+            renderer=self._renderer(),
         )
         optimiser = SharedOptimiser(problem, rates)
         optimiser.restore(state.adam)
         return optimiser
+
+    def _renderer(self) -> Renderer:
+        if self._cached_renderer is None:
+            self._cached_renderer = make_head_renderer(self.head, self.config.renderer, self.config.num_threads)
+        return self._cached_renderer
 
     def _num_steps(self, stage: SharedStage | TextureStage) -> int:
         return max(1, round(stage.num_epochs * int(self.active.sum()) / stage.batch_size))
@@ -202,12 +216,21 @@ class StageRunner:
     def _batches(self, stage: SharedStage, order: np.ndarray) -> list[np.ndarray]:
         return [np.sort(order[start : start + stage.batch_size]) for start in range(0, len(order), stage.batch_size)]
 
-    def make_renderer(self, num_threads: int) -> Renderer:
-        """A renderer of the head. `auto` means numba: the fit's own work is on the CPU."""
-        shape = self.head.topology()
-        topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
-        name = "numba" if self.config.renderer == "auto" else self.config.renderer
-        return make_renderer(name, topology, **({"num_threads": num_threads} if name == "numba" else {}))
-
     def _generator(self, index: int, unit: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, index, unit])
+
+
+def link_weights(
+    timestamps_s: Float[np.ndarray, " frames"], active: Bool[np.ndarray, " frames"]
+) -> Float[np.ndarray, " links"]:
+    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond, 0 without a face.
+
+    Args:
+        timestamps_s: True times, ascending.
+        active: Frames with a face.
+    """
+    steps = np.diff(timestamps_s.astype(np.float64))
+    usual = float(np.median(steps)) if len(steps) else 1.0
+    ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
+    weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
+    return weights * (active[1:] & active[:-1])

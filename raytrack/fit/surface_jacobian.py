@@ -5,16 +5,13 @@ A surface point is three vertices and their weights: a rasterized sample, a land
 (`raytrack.head.parameters`): rotation, translation, neck, jaw, eyes, expression.
 """
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 
-NUM_POSE = 18
-"""Columns before the expression: rotation 3, translation 3, neck 3, jaw 3, eyes 6."""
-_CACHE = os.environ.get("RAYTRACK_NUMBA_CACHE", "1") == "1"
+from raytrack.head.parameters import NUM_POSE
+from raytrack.render.jit import kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +33,7 @@ class PosedSurface:
     """Change of the rest vertices per unit of those parameters."""
 
 
-@njit(fastmath=True, nogil=True, cache=_CACHE, error_model="numpy", boundscheck=False)
+@kernel
 def _jacobian_kernel(
     corners, corner_weights, rest, world, weights, basis, transforms, axes, centres, translation, columns, correctives,
     cam, focal, out,
@@ -63,7 +60,7 @@ def _jacobian_kernel(
                         total += weights[v, j] * transforms[j, i, k]
                     blend[i, k] = total
             for axis in range(2):
-                pull = share * focal / depth
+                pull = share * focal[axis] / depth
                 along = (cx if axis == 0 else cy) / depth
                 a0 = pull * (cam[axis, 0] - along * cam[2, 0])
                 a1 = pull * (cam[axis, 1] - along * cam[2, 1])
@@ -127,7 +124,7 @@ def surface_jacobian(
     corners: Int[np.ndarray, "points 3"],
     corner_weights: Float[np.ndarray, "points 3"],
     cam_from_world: Float[np.ndarray, "3 4"],
-    focal_px: float,
+    focal_xy_px: tuple[float, float],
 ) -> Float[np.ndarray, "points 2 columns"]:
     """Derivative of each surface point's pixel position with respect to the frame's row parameters.
 
@@ -137,7 +134,7 @@ def surface_jacobian(
         corner_weights: Barycentric weights; a weight of 0 skips its corner. The point is taken as the weighted sum of
             the projected corners, which for the small faces of a head equals its projection to first order.
         cam_from_world: OpenCV axes.
-        focal_px: Focal length of the image the pixels belong to.
+        focal_xy_px: Focal lengths along x and y of the image the pixels belong to.
 
     Returns:
         x and y rows, pixels per unit of each parameter (radians, metres, coefficients).
@@ -157,7 +154,7 @@ def surface_jacobian(
         surface.corrective_columns,
         surface.correctives,
         np.ascontiguousarray(cam_from_world, np.float32),
-        np.float32(focal_px),
+        np.array(focal_xy_px, np.float32),
         out,
     )
     return out

@@ -62,18 +62,29 @@ def track_sequence(
 
     Raises:
         NoFaceError: No frame has a face.
-        NotConvergedError: The landmarks could not be fitted.
-        ConfigError: The configuration names a region that the head does not have.
+        NotConvergedError: The landmarks could not be fitted, or the fit diverged.
+        ConfigError: The configuration names a region that the head does not have, or occludes the whole face.
+        ValueError: A picture is not of the observation's size.
     """
     if not observation.detected.any():
         raise NoFaceError(
             "no face was found in any frame: check the footage and its rotation; a face must be about 40 px or larger"
         )
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
-    if config.preset == "vhap":
-        state = run_vhap(observation, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
-    else:
-        state = _fit(StageRunner(observation, head, config), checkpoint, on_progress)
+    threads = torch.get_num_threads()
+    try:
+        # The fit's own threads do the work; torch's would fight them for the cores.
+        torch.set_num_threads(1)
+        if config.preset == "vhap":
+            state = run_vhap(observation, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
+        else:
+            state = _fit(StageRunner(observation, head, config), checkpoint, on_progress)
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise NotConvergedError(
+            f"the fit ran into a singular system ({error}): the footage shows too little"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
     return _track(state, observation, head, config)
 
 
@@ -99,7 +110,7 @@ def _fit(
             on_progress(Progress(stage=name, done=done, total=total, photo_error=state.photo_error))
 
     state = checkpoint.load() if checkpoint else None
-    if state is None:
+    if state is None or len(state.rows) != runner.observation.num_frames:
         state = _landmarks(runner)
         report(state, "landmarks", 0.0)
     while state.stages_done < total:
@@ -108,6 +119,8 @@ def _fit(
             state = replace(state, stages_done=state.stages_done + 1)
             continue
         state = runner.run_unit(stage, state, state.stages_done)
+        if not state.is_finite():
+            raise NotConvergedError(f"the fit diverged in stage {stage.name}: please report the footage's kind")
         report(state, stage.name, state.units_done / runner.num_units(stage))
         if state.units_done == 0:
             logger.info("%s: colour error %.4f", stage.name, state.photo_error)

@@ -23,6 +23,7 @@ import torch
 from raytrack.errors import NotConvergedError
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.head_renderer import make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import SharedParameters
@@ -34,8 +35,6 @@ from raytrack.fit.vhap_solver import StageSolver
 from raytrack.fit.vhap_terms import ndc_from_px
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
-from raytrack.render.protocol import Renderer, Topology
-from raytrack.render.registry import make_renderer, resolve_name
 
 logger = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
@@ -97,7 +96,7 @@ class VhapFit:
         self.schedule = vhap_schedule(
             self.vhap, static_offset=config.static_offset, landmarks_only=config.landmarks_only
         )
-        self.device = torch.device("cuda") if resolve_name(config.renderer) == "nvdiffrast" else _CPU
+        self.device = _CPU
         self.longer_side_px = max(observation.size_hw)
         texture_size = config.texture_size if config.landmarks_only else self.vhap.texture_size
         self.first_shared = SharedParameters.start(
@@ -128,15 +127,9 @@ class VhapFit:
             detected_ndc=ndc_from_px(landmarks, observation.size_hw).to(self.device),
             scale=scale,
             base_texture=self.first_shared.texture.to(self.device),
-            renderer=self._renderer(head),
+            renderer=make_head_renderer(head, self.config.renderer, self.config.num_threads),
             config=self.vhap,
         )
-
-    def _renderer(self, head: HeadModel) -> Renderer:
-        shape, name = head.topology(), resolve_name(self.config.renderer)
-        topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
-        options = {"num_threads": self.config.num_threads} if name == "numba" else {"device": self.device}
-        return make_renderer(self.config.renderer, topology, **options)
 
     def start(self) -> FitState:
         """The resting head at the world's origin, in white light."""

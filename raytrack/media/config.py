@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+LEAST_FPS, GREATEST_FPS = 0.01, 1000.0
+"""Slower than a frame in a minute and a half, or faster than a high-speed camera, is a slip of the pen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
@@ -24,10 +27,10 @@ class ExtractConfig:
         Raises:
             ValueError: A value is out of its range.
         """
-        if self.target_fps is not None and not self.target_fps > 0:
-            raise ValueError(f"extract.target_fps must be positive, got {self.target_fps}")
-        if not self.image_fps > 0:
-            raise ValueError(f"extract.image_fps must be positive, got {self.image_fps}")
+        for name in ("target_fps", "image_fps"):
+            rate = getattr(self, name)
+            if rate is not None and not LEAST_FPS <= rate <= GREATEST_FPS:
+                raise ValueError(f"extract.{name} must lie between {LEAST_FPS} and {GREATEST_FPS}, got {rate}")
         if self.every < 1:
             raise ValueError(f"extract.every must be at least 1, got {self.every}")
         if self.max_frames is not None and self.max_frames < 1:

@@ -1,5 +1,6 @@
 """Writing H.264 video that any browser plays."""
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -57,15 +58,15 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
     Args:
         path: Where; its folder is made.
         frames: RGB pictures of one size; they are taken one by one.
-        fps: Frames per second.
+        fps: Frames per second; below a thousandth, a thousandth is taken.
 
     Raises:
-        ValueError: There is no frame, the frames differ in size, or the rate is not positive.
+        ValueError: There is no frame, the frames differ in size, or the rate is not positive and finite.
         OutputError: The file cannot be written.
     """
-    if not fps > 0:
-        raise ValueError(f"fps must be positive, got {fps}")
-    rate = Fraction(fps).limit_denominator(1001)
+    if not 0 < fps < math.inf:
+        raise ValueError(f"fps must be positive and finite, got {fps}")
+    rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with replaced_file(path) as temporary:
         try:

@@ -23,6 +23,8 @@ class FolderInfo:
     files: tuple[Path, ...] = field(repr=False)
     size_hw: tuple[int, int]
     has_alpha: bool
+    """Whether the first image has an alpha channel; `raytrack.media.source.probe` also looks whether it says anything.
+    """
     timestamps_s: Float[np.ndarray, " frames"] = field(repr=False)
     """Time of each frame in seconds since the first, from the numbers in the files' names."""
 

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from av.container import InputContainer
@@ -36,6 +37,7 @@ class VideoInfo:
     codec: str
     pixel_format: str
     has_alpha: bool
+    """Whether there is an alpha channel; `raytrack.media.source.probe` also looks whether it says anything."""
     pts: Int[np.ndarray, " frames"] = field(repr=False)
     """Time of each frame in units of `time_base`, increasing."""
     time_base: Fraction
@@ -111,6 +113,14 @@ def probe_video(path: Path, *, threads: int = 1) -> VideoInfo:
     )
 
 
+class _PacketFacts(NamedTuple):
+    """What is kept of a packet."""
+
+    pts: int | None
+    is_keyframe: bool
+    is_corrupt: bool
+
+
 def _times_from_packets(path: Path) -> tuple[Int[np.ndarray, " frames"], Int[np.ndarray, " keyframes"]]:
     """Times of all frames and of those from which decoding can start, without decoding; empty where that is unsafe."""
     nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -118,10 +128,15 @@ def _times_from_packets(path: Path) -> tuple[Int[np.ndarray, " frames"], Int[np.
         stream = video_stream(container, path)
         if not _is_plain(container, stream):
             return nothing
-        shown = [packet for packet in packets(container, stream) if packet.size and not packet.is_discard]
-    times = [packet.pts for packet in shown if packet.pts is not None]
-    keyframes = [packet.pts for packet in shown if packet.pts is not None and packet.is_keyframe]
-    if len(set(times)) < len(shown) or any(packet.is_corrupt for packet in shown):
+        # Never the packets themselves: they would hold the whole file in memory.
+        shown = [
+            _PacketFacts(packet.pts, packet.is_keyframe, packet.is_corrupt)
+            for packet in packets(container, stream)
+            if packet.size and not packet.is_discard
+        ]
+    times = [facts.pts for facts in shown if facts.pts is not None]
+    keyframes = [facts.pts for facts in shown if facts.pts is not None and facts.is_keyframe]
+    if len(set(times)) < len(shown) or any(facts.is_corrupt for facts in shown):
         return nothing
     if not shown or not shown[0].is_keyframe or min(times) < times[0]:
         # The clip begins in the middle of a group of pictures: some of its first packets cannot be decoded.

@@ -24,12 +24,3 @@ class LandmarkConfig:
         """
         if self.max_faces < 1:
             raise ValueError(f"landmarks.max_faces must be at least 1, got {self.max_faces}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MattingConfig:
-    """How the person is told from the background."""
-
-    method: MattingMethod = "auto"
-    """`auto`: the footage's own masks or alpha channel where there are some, else `selfie`. `none`: no matte,
-    everything counts as foreground."""

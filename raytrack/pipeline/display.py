@@ -8,6 +8,7 @@ from typing import TextIO
 
 from raytrack.pipeline.item_progress import ItemProgress, read_progress
 from raytrack.pipeline.plan import PartState, SequencePlan, count_cached
+from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import ItemResult
 
@@ -25,7 +26,7 @@ class Display:
     """
 
     def __init__(self, stream: TextIO, *, live: bool, quiet: bool = False) -> None:
-        self._stream = stream
+        self._screen = Screen(stream)
         self._live = live and not quiet
         self._quiet = quiet
         self._plans: Sequence[SequencePlan] = ()
@@ -48,6 +49,10 @@ class Display:
             f"{_count(len(plans), 'sequence')}, {_count(len(stages), 'stage')}; "
             f"{cached} cached, {to_run} to run; {runs_on}"
         )
+
+    def warn(self, text: str) -> None:
+        """Write a warning that concerns the whole run."""
+        self._above(f"warning: {text}")
 
     def started(self, plan: SequencePlan, stage: Stage, index: int) -> None:  # noqa: ARG002
         """Note when a sequence's work begins."""
@@ -104,8 +109,7 @@ class Display:
 
     def _redraw(self, lines: list[str]) -> None:
         up = f"\x1b[{self._drawn_lines}F" if self._drawn_lines else ""
-        self._stream.write(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J")
-        self._stream.flush()
+        self._screen.write(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J")
         self._drawn_lines = len(lines)
 
     def _above(self, text: str) -> None:
@@ -115,8 +119,7 @@ class Display:
 
     def _write(self, text: str) -> None:
         if not self._quiet:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            self._screen.write(text + "\n")
         self._last_plain = time.monotonic()
 
 

@@ -1,7 +1,6 @@
 """What this machine has and lacks, and how to get it."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -16,12 +15,12 @@ from typing import Literal
 from raytrack import __version__
 from raytrack.assets import asset_names, asset_path, assets_folder
 from raytrack.errors import RaytrackError
-from raytrack.pipeline.executor import available_cpus
 
 _GB = 1 << 30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 _LEAST_SHARED_MEMORY = 256 << 20
 _LEAST_DISK = 5 * _GB
+_INSTALL_AGAIN = "install raytrack again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +40,42 @@ def examine(*, warm: bool = False) -> Iterator[Check]:
     Args:
         warm: Also compile the render kernels, or load them from their cache.
     """
-    checks: tuple[Callable[[], Check], ...] = (
-        _python,
-        _torch,
-        _ray,
-        _opencv,
-        _video,
-        _assets,
-        _gpu,
-        _nvdiffrast,
-        _memory,
-        _disk,
-        _kernel_cache,
+    checks: tuple[tuple[str, Callable[[], Check], str], ...] = (
+        ("python", _python, _INSTALL_AGAIN),
+        ("torch", _torch, _reinstall("torch")),
+        ("ray", _ray, _reinstall("ray")),
+        ("opencv", _opencv, "pip install --force-reinstall opencv-python-headless, which needs no libGL"),
+        ("video", _video, _reinstall("av")),
+        ("tables", _tables, _reinstall("pyarrow")),
+        ("assets", _assets, _INSTALL_AGAIN),
+        ("gpu", _gpu, _reinstall("torch")),
+        ("nvdiffrast", _nvdiffrast, ""),
+        ("shared memory", _memory, ""),
+        ("disk", _disk, ""),
+        ("kernel cache", _kernel_cache, _reinstall("numba llvmlite numpy")),
+        *((("kernels", _warm, _reinstall("numba llvmlite numpy")),) if warm else ()),
     )
-    for check in checks:
-        yield check()
-    if warm:
-        yield _warm()
+    for name, check, mend in checks:
+        yield _guarded(name, check, mend)
+
+
+def _guarded(name: str, check: Callable[[], Check], mend: str) -> Check:
+    """A check's finding; what keeps it from looking is a finding, too."""
+    try:
+        return check()
+    except importlib.metadata.PackageNotFoundError as error:
+        return Check(name=name, verdict="bad", finding=f"the package {error.name} is not installed", advice=mend)
+    except (ImportError, OSError, RuntimeError, RaytrackError) as error:
+        return Check(name=name, verdict="bad", finding=f"cannot be loaded ({error})", advice=mend)
+
+
+def _reinstall(packages: str) -> str:
+    return f"pip install --force-reinstall {packages}"
 
 
 def _python() -> Check:
+    from raytrack.pipeline.executor import available_cpus  # noqa: PLC0415
+
     supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
     return Check(
         name="python",
@@ -104,15 +119,8 @@ def _opencv() -> Check:
             finding=f"{listed}: they overwrite each other's files",
             advice=f"pip uninstall {' '.join(found)}; then pip install opencv-python-headless",
         )
-    try:
-        import cv2  # noqa: PLC0415
-    except ImportError as error:
-        return Check(
-            name="opencv",
-            verdict="bad",
-            finding=f"cannot be loaded ({error})",
-            advice="pip install opencv-python-headless, which needs no libGL",
-        )
+    import cv2  # noqa: PLC0415
+
     return Check(name="opencv", verdict="ok", finding=listed or cv2.__version__)
 
 
@@ -126,7 +134,7 @@ def _video() -> Check:
         name="video",
         verdict="bad" if missing else "ok",
         finding=f"PyAV {av.__version__}, libavcodec {version}" + (f"; without {', '.join(missing)}" if missing else ""),
-        advice="install PyAV's own wheel: pip install --force-reinstall av" if missing else "",
+        advice=f"install PyAV's own wheel: {_reinstall('av')}" if missing else "",
     )
 
 
@@ -140,13 +148,16 @@ def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
     return True
 
 
+def _tables() -> Check:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return Check(name="tables", verdict="ok", finding=f"pyarrow {pa.__version__}")
+
+
 def _assets() -> Check:
-    try:
-        names = asset_names()
-        for name in names:
-            asset_path(name)
-    except RaytrackError as error:
-        return Check(name="assets", verdict="bad", finding=str(error), advice="install raytrack again")
+    names = asset_names()
+    for name in names:
+        asset_path(name)
     return Check(name="assets", verdict="ok", finding=f"{len(names)} files intact in {assets_folder()}")
 
 

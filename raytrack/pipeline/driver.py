@@ -2,14 +2,16 @@
 
 import heapq
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
+from raytrack.errors import OutputError, RaytrackError
 from raytrack.pipeline.executor import Executor
 from raytrack.pipeline.plan import FolderListings, PartState, SequencePlan
-from raytrack.pipeline.records import FailureRecord, fold_runs, write_failure
+from raytrack.pipeline.records import FailureRecord, fold_records, write_failure
 from raytrack.pipeline.stage import Stage, StageContext
 from raytrack.pipeline.worker import Failure, ItemResult, WorkItem
 
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 _NODE_LOSSES = 8
 """How often an item may lose its node: not its fault, so counted apart from its own retries."""
 _TICK_S = 0.5
+_FIRST_PAUSE_S = 1.0
+"""Before an item is tried again; each further pause is twice as long."""
 
 
 class Watcher(Protocol):
@@ -48,7 +52,8 @@ class _Ready:
 class Driver:
     """Runs the items of several sequences' plans on one executor."""
 
-    def __init__(self, plans: list[SequencePlan], *, time_limit_factor: float, watcher: Watcher) -> None:
+    def __init__(self, plans: list[SequencePlan], *, run_id: str, time_limit_factor: float, watcher: Watcher) -> None:
+        self._run_id = run_id
         self._plans = {plan.order: plan for plan in plans}
         self._order = {plan.name: plan.order for plan in plans}
         self._stages = plans[0].stages if plans else ()
@@ -57,6 +62,8 @@ class Driver:
         self._watcher = watcher
         self._ready: list[_Ready] = []
         self._queued: set[_Ready] = set()
+        self._pausing: list[tuple[float, _Ready]] = []
+        """Heap of items that are tried again from a time on."""
         self._swept: set[int] = set()
         self._num_running: Counter[int] = Counter()
         self._attempts: Counter[_Ready] = Counter()
@@ -67,12 +74,17 @@ class Driver:
         for plan in self._plans.values():
             self._queue(plan)
         busy_cpus = 0.0
-        while self._ready or busy_cpus:
+        while self._ready or self._pausing or busy_cpus:
+            while self._pausing and self._pausing[0][0] <= time.monotonic():
+                heapq.heappush(self._ready, heapq.heappop(self._pausing)[1])
             while self._ready and busy_cpus < executor.cpus:
                 busy_cpus += self._launch(heapq.heappop(self._ready), executor)
-            for item, result in executor.wait(_TICK_S):
-                busy_cpus -= item.context.cpus
-                self._settle(item, result)
+            if busy_cpus:
+                for item, result in executor.wait(_TICK_S):
+                    busy_cpus -= item.context.cpus
+                    self._settle(item, result)
+            elif self._pausing:
+                time.sleep(min(_TICK_S, max(0.0, self._pausing[0][0] - time.monotonic())))
             self._watcher.tick()
 
     def _queue(self, plan: SequencePlan) -> None:
@@ -86,8 +98,12 @@ class Driver:
         """Hand an item to the executor; the CPUs that it takes."""
         plan, stage = self._plans[entry.sequence], self._stages[-entry.minus_depth]
         if plan.order not in self._swept:
+            try:
+                plan.sweep()
+            except OSError as error:
+                self._give_up(plan, stage, entry.index, error)
+                return 0
             self._swept.add(plan.order)
-            plan.sweep()
         self._attempts[entry] += 1
         cpus = max(1, int(min(stage.resources.cpus, executor.largest_node_cpus)))
         context = StageContext(
@@ -107,7 +123,8 @@ class Driver:
         self._num_running[plan.order] += 1
         self._watcher.started(plan, stage, entry.index)
         limit_s = plan.limit_s(stage, entry.index) * self._time_limit_factor
-        executor.submit(WorkItem(stage=stage, context=context, config=plan.configs[stage.name].text, limit_s=limit_s))
+        config = plan.configs[stage.name].text
+        executor.submit(WorkItem(stage=stage, context=context, config=config, limit_s=limit_s, run_id=self._run_id))
         return cpus
 
     def _settle(self, item: WorkItem, result: ItemResult) -> None:
@@ -116,38 +133,71 @@ class Driver:
         index = context.chunk.index if context.chunk else 0
         entry = _Ready(-self._depth[item.stage.name], self._order[context.name], index)
         plan = self._plans[entry.sequence]
-        self._queued.discard(entry)
         self._num_running[plan.order] -= 1
         retry = result.failure is not None and self._may_retry(entry, item.stage, result.failure)
+        if not retry:
+            self._queued.discard(entry)
         if result.failure is None:
             plan.parts[item.stage.name][index] = PartState.DONE
-            plan.expand(FolderListings())
+            try:
+                plan.expand(FolderListings())
+            except (OSError, RaytrackError) as error:
+                self._give_up(plan, item.stage, index, error)
         else:
             plan.parts[item.stage.name][index] = PartState.TODO if retry else PartState.FAILED
-            self._record(plan, item, index, result.failure, final=not retry)
+            self._record(plan, item.stage, index, result.failure, attempt=item.context.attempt, final=not retry)
+        if retry:
+            self._try_later(entry)
         self._watcher.ended(plan, item.stage, index, result, final=not retry)
         self._queue(plan)
         if not self._num_running[plan.order] and not any(True for _ in plan.ready()):
-            fold_runs(plan.out, plan.key)
-            plan.sweep_scratch()
+            self._tidy(plan)
+
+    def _try_later(self, entry: _Ready) -> None:
+        """Queue an item again after a pause; the loss of a node needs none, for there are others."""
+        own_failures = self._attempts[entry] - self._node_losses[entry]
+        pause_s = _FIRST_PAUSE_S * 2.0 ** (own_failures - 1) if own_failures else 0.0
+        heapq.heappush(self._pausing, (time.monotonic() + pause_s, entry))
 
     def _may_retry(self, entry: _Ready, stage: Stage, failure: Failure) -> bool:
         if failure.kind == "node":
             self._node_losses[entry] += 1
             return self._node_losses[entry] <= _NODE_LOSSES
         own_failures = self._attempts[entry] - self._node_losses[entry]
-        return failure.kind in ("transient", "system") and own_failures <= stage.retries
+        return failure.kind in ("transient", "system") and failure.passing and own_failures <= stage.retries
 
-    def _record(self, plan: SequencePlan, item: WorkItem, index: int, failure: Failure, *, final: bool) -> None:
+    def _give_up(self, plan: SequencePlan, stage: Stage, index: int, error: Exception) -> None:
+        """Note that the driver itself could not go on with an item; other sequences carry on."""
+        failure = Failure(kind="system", error=f"{type(error).__name__}: {error}")
+        plan.parts[stage.name][index] = PartState.FAILED
+        self._record(plan, stage, index, failure, attempt=1, final=True)
+        self._watcher.ended(plan, stage, index, ItemResult(seconds=0.0, failure=failure), final=True)
+
+    def _tidy(self, plan: SequencePlan) -> None:
+        """Gather the records of a sequence that has come to rest, and remove its scratch; failing is no harm."""
+        try:
+            fold_records(plan.out, plan.key)
+            plan.sweep_scratch()
+        except (OSError, RaytrackError) as error:
+            logger.warning("%s: cannot be tidied up (%s)", plan.name, error)
+
+    def _record(
+        self, plan: SequencePlan, stage: Stage, index: int, failure: Failure, *, attempt: int, final: bool
+    ) -> None:
         record = FailureRecord(
-            stage=item.stage.name,
+            stage=stage.name,
             chunk=index,
-            fingerprint=item.context.fingerprint,
+            fingerprint=plan.fingerprints[stage.name],
             kind=failure.kind,
             error=failure.error,
             traceback=failure.traceback,
-            attempt=item.context.attempt,
+            attempt=attempt,
             final=final,
             failed_at=datetime.now(tz=timezone.utc),
         )
-        write_failure(plan.out, plan.key, record)
+        if final:
+            plan.failures[stage.name] = record
+        try:
+            write_failure(plan.out, plan.key, record)
+        except OutputError as error:
+            logger.warning("%s: a failure cannot be recorded (%s)", plan.name, error)

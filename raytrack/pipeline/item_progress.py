@@ -1,5 +1,6 @@
 """How far a running item is, in a small file that its worker replaces and anyone may read."""
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -20,15 +21,16 @@ class ItemProgress:
 
 
 def write_progress(path: Path, done: float, total: float, note: str) -> None:
-    """Replace the file, at most twice a second."""
+    """Replace the file, at most twice a second. Failing to do so harms nothing."""
     now = time.monotonic()
     if now - _last_written.get(path, -_INTERVAL_S) < _INTERVAL_S:
         return
     _last_written[path] = now
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps({"done": done, "total": total, "note": note}), encoding="utf-8")
-    temporary.replace(path)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"done": done, "total": total, "note": note}), encoding="utf-8")
+        temporary.replace(path)
 
 
 def read_progress(path: Path) -> ItemProgress | None:
@@ -44,4 +46,5 @@ def read_progress(path: Path) -> ItemProgress | None:
 def forget_progress(path: Path) -> None:
     """Remove the file of an item that has ended."""
     _last_written.pop(path, None)
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -68,9 +68,7 @@ def person_landmarks(faces: pa.Table, num_frames: int) -> tuple[np.ndarray, np.n
             by_frame[frame].append(_face({name: values[row] for name, values in arrays.items()}, score))
     chosen = select_face(by_frame)
     if not (chosen >= 0).any():
-        raise NoFaceError(
-            "no face was found in any frame: check that the footage shows a face, upright and at least 40 pixels wide"
-        )
+        raise NoFaceError
     points = np.zeros((num_frames, *arrays["landmarks"].shape[1:]), np.float32)
     scores = np.zeros(num_frames, np.float32)
     with_expressions = "expression_scores" in arrays

@@ -9,8 +9,12 @@ from typing import Any
 
 from raytrack.assets import asset_sha256
 from raytrack.config import RunConfig, SequenceConfig
-from raytrack.pipeline.sources import source_digests
+from raytrack.pipeline.digests import Digests
+from raytrack.pipeline.leftovers import remove_files, traces
+from raytrack.pipeline.records import FailureRecord
+from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
+from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.store import part_path, read_footer, read_part
 
@@ -64,8 +68,12 @@ class SequencePlan:
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
     """State of each stage's items; a stage is missing until it is known how many items it has."""
+    others: tuple[Stage, ...] = ()
+    """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
     """Stages that were done before this run."""
+    failures: dict[str, FailureRecord] = field(default_factory=dict)
+    """Why this run gave a stage up."""
     _num_frames: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -127,7 +135,12 @@ class SequencePlan:
                 yield from ((stage, index) for index, state in enumerate(states) if state is PartState.TODO)
 
     def sweep(self) -> None:
-        """Remove what earlier runs left of the work that is to be done: nothing of theirs may mix with ours."""
+        """Remove what earlier runs left of the work that is to be done, and all that was made from it.
+
+        Results of the very same work stay, as do those that were made from them.
+        """
+        for stage in self._stale_others():
+            remove_files(traces(self.out, self.key, stage))
         for stage in self.stages:
             if self.stage_done(stage.name):
                 continue
@@ -139,23 +152,24 @@ class SequencePlan:
             ]
             footers = [read_footer(path) for path in kept]
             keep = {*kept, *(self.out / name for footer in footers if footer for name in footer.files)}
-            for path in self._traces(stage):
-                if path not in keep:
-                    path.unlink()
-                    if not any(path.parent.iterdir()):
-                        path.parent.rmdir()
+            remove_files(path for path in traces(self.out, self.key, stage) if path not in keep)
         self.sweep_scratch()
 
-    def _traces(self, stage: Stage) -> Iterator[Path]:
-        """Files that only this stage writes, for this sequence: parts of any table, and its folders' files."""
-        tables = self.out / "tables"
-        for table in tables.iterdir() if tables.is_dir() else ():
-            if table.name not in {"runs", "failures"}:
-                folder = part_path(self.out, table.name, self.key, "x").parent
-                yield from sorted(folder.glob(f"part-{stage.name}-[0-9]*.parquet"))
-        for pattern in stage.folders:
-            for path in sorted(self.out.glob(pattern.format(sequence=self.name))):
-                yield from (file for file in sorted(path.rglob("*")) if file.is_file()) if path.is_dir() else (path,)
+    def _stale_others(self) -> list[Stage]:
+        """Stages that are not asked for, but were made from what is about to be replaced."""
+        replaced = {stage.name for stage in self.stages if not self._was_begun(stage)}
+        stale: list[Stage] = []
+        for stage in self.others:  # Each stands after those that it needs.
+            if replaced & set(stage.needs):
+                replaced.add(stage.name)
+                stale.append(stage)
+        return stale
+
+    def _was_begun(self, stage: Stage) -> bool:
+        """Whether some of the work asked for has been committed, and not other work in its place."""
+        paths = part_path(self.out, stage.table, self.key, "x").parent.glob(f"part-{stage.name}-[0-9]*.parquet")
+        footers = (read_footer(path) for path in paths)
+        return any(footer is not None and footer.fingerprint == self.fingerprints[stage.name] for footer in footers)
 
     def sweep_scratch(self) -> None:
         """Remove checkpoints that nothing will resume from: those of finished items and of other configurations."""
@@ -182,19 +196,34 @@ class SequencePlan:
 
 
 def plan_sequence(
-    out: Path, config: RunConfig, stages: tuple[Stage, ...], sequence: SequenceConfig, order: int
+    out: Path,
+    config: RunConfig,
+    stages: tuple[Stage, ...],
+    sequence: SequenceConfig,
+    order: int,
+    digests: Digests,
+    others: tuple[Stage, ...] = (),
 ) -> SequencePlan:
     """Find out what is left to do for one sequence.
 
+    Args:
+        out: The output folder.
+        config: The run's configuration.
+        stages: The stages, each after those that it needs.
+        sequence: The sequence.
+        order: Its position in the job.
+        digests: What is known of the footage's files.
+        others: Stages that are not asked for, likewise in order.
+
     Raises:
         AssetError: An asset is not known.
-        InputError: The footage is not there or cannot be read.
+        InputError: The footage is not there or cannot be read, or its ground truth is of another clip.
     """
-    digests = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources))
+    sources = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources), digests)
     fingerprints: dict[str, str] = {}
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
-            stage, config, asset_sha256=asset_sha256, source_sha256=digests, upstream=fingerprints
+            stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints
         )
     plan = SequencePlan(
         out=out,
@@ -202,6 +231,7 @@ def plan_sequence(
         sequence=sequence,
         key=sequence.key,
         stages=stages,
+        others=others,
         chunk_frames=config.pipeline.chunk_frames,
         head=config.head,
         fingerprints=fingerprints,
@@ -211,6 +241,9 @@ def plan_sequence(
     )
     plan.expand(FolderListings())
     plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
+    needs_truth = any("ground_truth" in stage.sources and stage.name not in plan.cached for stage in stages)
+    if sequence.ground_truth and needs_truth and source_path(sequence.ground_truth).exists():
+        check_truth(sequence, config.extract)
     return plan
 
 

@@ -1,19 +1,35 @@
 """Removing what an output folder holds about one person."""
 
 import dataclasses
+import json
+import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
 
-from raytrack.config import load_job, to_mapping
+from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.errors import ConfigError
+from raytrack.media.files import replaced_file
+from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.run import CONFIG_FILE
 from raytrack.pipeline.summary import SUMMARY_FILE
-from raytrack.tables.keys import safe_name
+from raytrack.tables.keys import SequenceKey
+from raytrack.tables.store import sequence_folders
 
-_SEQUENCE_OUTPUTS = ("frames/{}", "tracks/{}", "render/{}", "export/{}", "preview/{}.mp4", ".work/{}")
+_SEQUENCE_OUTPUTS = (
+    "frames/{}",
+    "tracks/{}",
+    "render/{}",
+    "export/{}",
+    "preview/{}.mp4",
+    ".work/{}",
+    # What a run that was interrupted had not finished.
+    "render/.tmp-{}",
+    "export/.tmp-{}",
+)
 
 
 def purge_subject(out: Path, subject: str) -> list[str]:
@@ -21,7 +37,7 @@ def purge_subject(out: Path, subject: str) -> list[str]:
 
     Args:
         out: The output folder.
-        subject: As in the tables.
+        subject: As in the tables, exactly.
 
     Returns:
         The names of the sequences that were removed.
@@ -30,34 +46,95 @@ def purge_subject(out: Path, subject: str) -> list[str]:
         ConfigError: The folder holds nothing about the subject.
         OutputError: A run is writing to the folder.
     """
-    folders = sorted((out / "tables").glob(f"*/dataset=*/subject={safe_name(subject)}"))
-    sequences = sorted(
-        {path.name.removeprefix("sequence=") for folder in folders for path in folder.glob("sequence=*")}
-    )
-    if not sequences:
-        raise ConfigError(f"{out} holds nothing about a subject {subject!r}")
+    config = _kept_config(out / CONFIG_FILE)
+    folders = list(sequence_folders(out))
+    keys = {key for key, _ in folders} | {sequence.key for sequence in (config.sequences if config else ())}
+    names = sorted({key.sequence for key in keys if key.subject == subject})
+    if not names:
+        raise ConfigError(f"{out} holds nothing about a subject {subject!r}; {_known_subjects(keys)}")
+    (out / ".work").mkdir(mode=0o700, exist_ok=True)
     with sole_writer(out):
-        for sequence in sequences:
-            for pattern in _SEQUENCE_OUTPUTS:
-                path = out / pattern.format(sequence)
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-        for folder in folders:
-            shutil.rmtree(folder)
-        (out / SUMMARY_FILE).unlink(missing_ok=True)
-        _forget(out / CONFIG_FILE, subject)
-    return sequences
+        for name in names:
+            _remove_outputs(out, name)
+        for key, folder in folders:
+            if key.subject == subject:
+                _remove_with_empty_parents(folder, out)
+        kept = tuple(sequence for sequence in (config.sequences if config else ()) if sequence.key.subject != subject)
+        _forget_footage(out / ".work" / DIGESTS_FILE, kept)
+        _forget_scores(out / SUMMARY_FILE, names)
+        # The last: as long as it names the subject, a purge that was interrupted can be carried out again.
+        _keep_sequences(out / CONFIG_FILE, config, kept)
+    return names
 
 
-def _forget(path: Path, subject: str) -> None:
-    """Take a subject's sequences out of the kept configuration."""
-    if not path.is_file():
+def _known_subjects(keys: Collection[SequenceKey]) -> str:
+    subjects = sorted({key.subject for key in keys})
+    return f"subjects: {', '.join(subjects)}" if subjects else "it holds no subject at all"
+
+
+def _remove_outputs(out: Path, name: str) -> None:
+    """Remove everything that lies under a sequence's name."""
+    paths = [out / pattern.format(name) for pattern in _SEQUENCE_OUTPUTS]
+    unfinished = re.compile(rf"\.tmp-\d+-{re.escape(name)}\.mp4")
+    paths += [path for path in (out / "preview").glob(".tmp-*") if unfinished.fullmatch(path.name)]
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_with_empty_parents(folder: Path, out: Path) -> None:
+    shutil.rmtree(folder)
+    for parent in folder.parents:
+        if parent == out or any(parent.iterdir()):
+            return
+        parent.rmdir()
+
+
+def _kept_config(path: Path) -> RunConfig | None:
+    """The configuration of the last run; None where there is none that can be read."""
+    try:
+        return load_job(path)
+    except ConfigError:
+        return None
+
+
+def _keep_sequences(path: Path, config: RunConfig | None, kept: tuple[SequenceConfig, ...]) -> None:
+    """Leave these sequences in the kept configuration; one that cannot be read goes as a whole."""
+    if config is None or not kept:
+        path.unlink(missing_ok=True)
+    elif kept != config.sequences:
+        data = to_mapping(dataclasses.replace(config, sequences=kept))
+        with replaced_file(path) as temporary:
+            temporary.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
+    """Remember the digests of the kept sequences' files alone: the names of files may tell who is in them."""
+    sources = {source for one in kept for source in (one.video, one.masks, one.ground_truth) if source}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = [entry for entry in entries if sources & {entry[0], *map(str, Path(entry[0]).parents)}]
+    except FileNotFoundError:
         return
-    config = load_job(path)
-    kept = tuple(sequence for sequence in config.sequences if sequence.key.subject != subject)
-    if kept:
-        path.write_text(yaml.safe_dump(to_mapping(dataclasses.replace(config, sequences=kept)), sort_keys=False))
-    else:
+    except (ValueError, TypeError, LookupError):
+        entries = []
+    with replaced_file(path) as temporary:
+        temporary.write_text(json.dumps(entries), encoding="utf-8")
+
+
+def _forget_scores(path: Path, names: Collection[str]) -> None:
+    """Take sequences out of the summary; one that cannot be read goes as a whole."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary["sequences"] = {name: entry for name, entry in summary["sequences"].items() if name not in names}
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError, AttributeError):
+        summary = {}
+    if not summary.get("sequences"):
         path.unlink()
+        return
+    with replaced_file(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,6 +6,14 @@ from pathlib import Path
 
 from raytrack.pipeline.worker import ONE_THREAD
 
+WORKER_ENVIRONMENT: dict[str, str] = {**ONE_THREAD, "OMP_WAIT_POLICY": "PASSIVE"}
+"""Of workers: their threads do not wait for each other by keeping CPUs busy that other workers need."""
+
+
+def cluster_address() -> str:
+    """Address of the cluster to work on; "" where there is none, also where `RAY_ADDRESS` is empty."""
+    return os.environ.get("RAY_ADDRESS", "").strip()
+
 
 def prepare_environment(work_folder: Path) -> None:
     """Make Ray quiet, private and reproducible. What the user has set stays.
@@ -19,9 +27,9 @@ def prepare_environment(work_folder: Path) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Tasks that ask for no GPU see none, so they cannot take memory on one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-    for name, value in ONE_THREAD.items():
+    for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" in os.environ:
+    if cluster_address():
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"] == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):

@@ -5,8 +5,9 @@ Imported only after `raytrack.pipeline.ray_environment.prepare_environment`.
 
 import contextlib
 import logging
-import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,12 +17,15 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from raytrack.errors import ConfigError
+from raytrack.pipeline.ray_environment import WORKER_ENVIRONMENT, cluster_address
 from raytrack.pipeline.stage import Stage
-from raytrack.pipeline.worker import ONE_THREAD, Failure, ItemResult, WorkItem, run_item, watchdog_path
+from raytrack.pipeline.worker import Failure, ItemResult, WorkItem, run_item, watchdog_path
 
 logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 << 20  # Items pass rows of a few hundred bytes; pictures go through files.
+_CONNECT_S = 30.0
+_START_ERRORS = (RuntimeError, OSError, ValueError, AssertionError, RayError)
 _NODE_WORDS = ("node has died", "node was terminated", "node failure", "node died", "unreachable")
 
 
@@ -79,18 +83,23 @@ class RayExecutor:
         return self
 
     def _connect(self) -> None:
-        address = os.environ.get("RAY_ADDRESS")
+        address = cluster_address()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
-            ray.init(address=address, runtime_env={"env_vars": dict(ONE_THREAD)}, **quiet)
-            return
-        ray.init(
-            address="local",
-            num_cpus=self._num_cpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **quiet,
-        )
+            _check_cluster(address)
+        try:
+            if address:
+                ray.init(address=address, runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)}, **quiet)
+                return
+            ray.init(
+                address="local",
+                num_cpus=self._num_cpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        except _START_ERRORS as error:
+            raise _not_started(address, str(error)) from error
 
     def _preflight(self, nodes: list[dict[str, float]]) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
@@ -150,6 +159,33 @@ class RayExecutor:
             failure = Failure(kind="node", error="the connection to the item's node broke")
             result = ItemResult(seconds=time.perf_counter() - start, failure=failure)
         return item, result
+
+
+def _check_cluster(address: str) -> None:
+    """Connect to a cluster from another process first: where nobody answers, Ray waits for minutes or aborts.
+
+    Raises:
+        ConfigError: There is no cluster that can be used.
+    """
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
+    try:
+        done = subprocess.run(  # noqa: S603 (this very Python, and no shell)
+            [sys.executable, "-c", code, address], capture_output=True, text=True, check=False, timeout=_CONNECT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _not_started(address, f"no answer within {_CONNECT_S:.0f} s") from error
+    if done.returncode:
+        raise _not_started(address, (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
+
+
+def _not_started(address: str, reason: str) -> ConfigError:
+    first = next(iter(reason.splitlines()), "no reason given")
+    if not address:
+        return ConfigError(f"Ray cannot be started on this machine ({first}): work without it, with --sequential")
+    return ConfigError(
+        f"there is no usable Ray cluster at RAY_ADDRESS={address} ({first}): correct or unset RAY_ADDRESS, "
+        "or work without Ray, with --sequential"
+    )
 
 
 def _lost(item: WorkItem, error: RayError) -> Failure:

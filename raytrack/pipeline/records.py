@@ -1,7 +1,7 @@
 """What happened and when: the tables `runs` and `failures`, the only ones that know of times and machines.
 
 A worker leaves a row in `runs` just before it commits an item, so a driver that dies loses none. When a sequence comes
-to rest its rows are folded into one part.
+to rest, its rows are folded into one part of each table.
 """
 
 import dataclasses
@@ -94,23 +94,30 @@ def write_failure(out: Path, key: SequenceKey, record: FailureRecord) -> None:
     write_part(part_path(out, "failures", key, name), rows, fingerprint="")
 
 
-def fold_runs(out: Path, key: SequenceKey) -> None:
-    """Gather a sequence's rows of `runs` into one part; dying halfway loses and doubles nothing."""
-    folder = part_path(out, "runs", key, "all").parent
-    parts = sorted(folder.glob("part-*.parquet"))
-    if len(parts) < 2:
-        return
-    rows = _distinct(read_parts(parts).to_pylist())
-    target = part_path(out, "runs", key, "all")
-    write_part(target, pa.Table.from_pylist(rows, schema=RUNS_SCHEMA), fingerprint="")
-    for path in parts:
-        if path != target:
-            path.unlink()
+def fold_records(out: Path, key: SequenceKey) -> None:
+    """Gather a sequence's rows of `runs`, and those of `failures`, into one part each.
+
+    Dying halfway loses and doubles nothing.
+
+    Raises:
+        RaytrackError: A part is damaged, or cannot be written.
+        OSError: A part cannot be removed.
+    """
+    for table, schema in (("runs", RUNS_SCHEMA), ("failures", FAILURES_SCHEMA)):
+        target = part_path(out, table, key, "all")
+        parts = sorted(target.parent.glob("part-*.parquet"))
+        if len(parts) < 2:
+            continue
+        write_part(target, pa.Table.from_pylist(_rows_of(parts), schema=schema), fingerprint="")
+        for path in parts:
+            if path != target:
+                path.unlink()
 
 
-def _distinct(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    by_record = {row["record"]: row for row in rows}
-    return sorted(by_record.values(), key=lambda row: (row["started_at"], row["record"]))
+def _rows_of(parts: Iterable[Path]) -> list[dict[str, Any]]:
+    """The rows of some parts in the order of their times, each once."""
+    distinct = {tuple(map(str, row.values())): row for row in (read_parts(parts).to_pylist() if parts else ())}
+    return sorted(distinct.values(), key=lambda row: (row.get("started_at") or row["failed_at"], row["stage"]))
 
 
 def stage_seconds(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> dict[str, float]:
@@ -122,7 +129,7 @@ def stage_seconds(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> 
         fingerprints: The stages, in the order wanted, with the fingerprints of the work asked for.
     """
     parts = sorted(part_path(out, "runs", key, "all").parent.glob("part-*.parquet"))
-    rows = _distinct(read_parts(parts).to_pylist()) if parts else []
+    rows = _rows_of(parts)
     latest: dict[tuple[str, int], float] = {
         (row["stage"], row["chunk"]): row["seconds"]
         for row in rows
@@ -132,12 +139,18 @@ def stage_seconds(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> 
     return {name: sum(seconds) for name, seconds in totals.items() if seconds}
 
 
-def last_failures(out: Path, key: SequenceKey, fingerprints: dict[str, str]) -> dict[str, FailureRecord]:
-    """The latest final failure of each stage among those of the work asked for."""
+def last_started(out: Path, key: SequenceKey) -> dict[str, datetime]:
+    """When each stage was last begun with success."""
+    parts = sorted(part_path(out, "runs", key, "all").parent.glob("part-*.parquet"))
+    return {row["stage"]: row["started_at"] for row in _rows_of(parts)}
+
+
+def last_failures(out: Path, key: SequenceKey, fingerprints: dict[str, str] | None) -> dict[str, FailureRecord]:
+    """The latest final failure of each stage, among those of the work asked for; of any work where that is None."""
     parts = sorted(part_path(out, "failures", key, "all").parent.glob("part-*.parquet"))
-    rows = sorted(read_parts(parts).to_pylist() if parts else [], key=lambda row: row["failed_at"])
+    rows = _rows_of(parts)
     return {
         row["stage"]: FailureRecord(**row)
         for row in rows
-        if row["final"] and fingerprints.get(row["stage"]) == row["fingerprint"]
+        if row["final"] and (fingerprints is None or fingerprints.get(row["stage"]) == row["fingerprint"])
     }

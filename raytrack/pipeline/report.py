@@ -2,29 +2,32 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from raytrack.config import load_job
 from raytrack.errors import ConfigError
 from raytrack.pipeline.display import clock
+from raytrack.pipeline.inventory import Inventory, known_keys, take_inventory
 from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan
 from raytrack.pipeline.records import last_failures
 from raytrack.pipeline.run import CONFIG_FILE, plan_job
+from raytrack.pipeline.screen import Screen
+from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores
 
 _RESULTS = (("preview", "preview/{}.mp4"), ("dataset", "export/{}"), ("track", "tracks/{}"), ("frames", "frames/{}"))
 
 
-def write_report(report: RunReport, stream: TextIO, *, retry: str, quiet: bool = False) -> None:
+def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool = False) -> None:
     """Say where the results are, how good they are, what failed, and how to try again.
 
     Args:
         report: The run.
-        stream: Where to write.
+        screen: Where to write.
         retry: The command that tries again.
         quiet: Say only what failed.
     """
@@ -32,24 +35,24 @@ def write_report(report: RunReport, stream: TextIO, *, retry: str, quiet: bool =
     for outcome in report.outcomes:
         name = outcome.key.sequence
         if outcome.finished and not quiet:
-            stream.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
+            screen.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
         if not outcome.finished:
-            _write_failures(outcome, stream)
+            _write_failures(outcome, screen)
     finished = sum(outcome.finished for outcome in report.outcomes)
     if not quiet:
         where = f"; scores in {report.out / SUMMARY_FILE}" if report.summary else ""
         total = len(report.outcomes)
         plural = "s" * (total != 1)
-        stream.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")
+        screen.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")
     if finished < len(report.outcomes):
-        stream.write(f"to try again: {retry}\n")
+        screen.write(f"to try again: {retry}\n")
 
 
-def _write_failures(outcome: SequenceOutcome, stream: TextIO) -> None:
+def _write_failures(outcome: SequenceOutcome, screen: Screen) -> None:
     for failure in outcome.failures:
-        stream.write(f"{outcome.key.sequence}: {failure.stage} failed ({failure.kind}): {failure.error}\n")
+        screen.write(f"{outcome.key.sequence}: {failure.stage} failed ({failure.kind}): {failure.error}\n")
         if failure.kind == "bug":
-            stream.write(f"{failure.traceback}this is a fault of raytrack: please report it with these lines\n")
+            screen.write(f"{failure.traceback}this is a fault of raytrack: please report it with these lines\n")
 
 
 def _scores_in_words(entry: Mapping[str, Any]) -> str:
@@ -78,7 +81,7 @@ def _places(out: Path, name: str) -> str:
     return str(out)
 
 
-def write_status(out: Path, stream: TextIO) -> None:
+def write_status(out: Path, screen: Screen) -> None:
     """Say how far the work in an output folder is, also while another process works on it.
 
     Raises:
@@ -90,17 +93,32 @@ def write_status(out: Path, stream: TextIO) -> None:
     stages = all_stages(config)
     plans, unreadable = plan_job(config, out.resolve(), stages)
     holder = owner(out)
-    stream.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
+    screen.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
     for plan in plans:
-        stream.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
-        stream.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
+        screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
+        screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
         if plan.stage_done(SCORES_STAGE):
-            stream.write(f"    {_scores_in_words(sequence_scores(plan.out, plan))}{_places(out, plan.name)}\n")
+            screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
         for name, failure in last_failures(plan.out, plan.key, plan.fingerprints).items():
             if not plan.stage_done(name):
-                stream.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
+                screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
     for key, error in unreadable.items():
-        stream.write(f"{key.sequence}: {error}\n")
+        screen.write(f"{key.sequence}: {error}\n")
+    ours = {sequence.key for sequence in config.sequences}
+    for key in known_keys(out.resolve()):
+        if key not in ours:
+            _write_other(take_inventory(out.resolve(), key, stages), out.resolve(), stages, screen)
+
+
+def _write_other(inventory: Inventory, out: Path, stages: tuple[Stage, ...], screen: Screen) -> None:
+    """What there is of a sequence of an earlier job."""
+    key = inventory.key
+    words = (f"{stage.name} {'done' if stage.name in inventory.done else 'to do'}" for stage in stages)
+    screen.write(f"{key.sequence} (subject {key.subject}, dataset {key.dataset}): {', '.join(words)}\n")
+    if SCORES_STAGE in inventory.done:
+        screen.write(f"    {_scores_in_words(sequence_scores(out, key))}{_places(out, key.sequence)}\n")
+    for name, failure in inventory.failures.items():
+        screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
 
 
 def _stage_in_words(plan: SequencePlan, name: str) -> str:

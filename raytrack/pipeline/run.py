@@ -9,18 +9,25 @@ from pathlib import Path
 
 import yaml
 
+from raytrack.assets import asset_path
 from raytrack.config import RunConfig, to_mapping
 from raytrack.errors import OutputError, RaytrackError
+from raytrack.media.files import replaced_file
+from raytrack.pipeline.digests import DIGESTS_FILE, Digests
+from raytrack.pipeline.disk import check_space
 from raytrack.pipeline.display import Display
 from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
+from raytrack.pipeline.leftovers import remove_namesakes
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
-from raytrack.pipeline.ray_environment import prepare_environment
-from raytrack.pipeline.records import FailureRecord, last_failures, write_failure
+from raytrack.pipeline.ray_environment import cluster_address, prepare_environment
+from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
-from raytrack.pipeline.summary import SCORES_STAGE, write_summary
+from raytrack.pipeline.stages import all_stages
+from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
+from raytrack.pipeline.warm import compile_kernels
 from raytrack.tables.keys import SequenceKey
 
 logger = logging.getLogger(__name__)
@@ -29,7 +36,13 @@ CONFIG_FILE = "config.yaml"
 
 
 def run_job(
-    config: RunConfig, out: Path, stages: tuple[Stage, ...], *, sequential: bool = False, display: Display | None = None
+    config: RunConfig,
+    out: Path,
+    stages: tuple[Stage, ...],
+    *,
+    known_stages: tuple[Stage, ...] = (),
+    sequential: bool = False,
+    display: Display | None = None,
 ) -> RunReport:
     """Carry out some stages of every sequence of a job, as far as they are not done already; sum up in `summary.json`.
 
@@ -37,6 +50,8 @@ def run_job(
         config: The configuration; paths in it are absolute.
         out: The output folder; made when it is not there, readable by its owner alone.
         stages: The stages, each after those that it needs; see `raytrack.pipeline.stage.select`.
+        known_stages: All stages that there are, by default raytrack's: what they left is removed where it was made from
+            something that this run replaces.
         sequential: Work in this process, without Ray and without time limits.
         display: Shows what happens; by default nothing does.
 
@@ -48,31 +63,54 @@ def run_job(
     started = time.perf_counter()
     out = out.resolve()
     _make_folders(out)
-    with sole_writer(out):
-        _write_config(config, out)
-        plans, unreadable = plan_job(config, out, stages)
-        with contextlib.ExitStack() as stack:
+    known_stages = known_stages or all_stages(config)
+    others = tuple(stage for stage in known_stages if stage.name not in {asked.name for asked in stages})
+    try:
+        with sole_writer(out) as run_id, contextlib.ExitStack() as stack:
             if display is not None:
                 stack.callback(display.close)
-            _work(config, out, stages, plans, sequential=sequential, display=display)
-        outcomes = _outcomes(config, out, plans, unreadable)
-        seconds = time.perf_counter() - started
-        with_scores = any(stage.name == SCORES_STAGE for stage in stages)
-        summary = write_summary(out, outcomes, seconds) if with_scores else None
+            _write_config(config, out)
+            _remove_namesakes(config, out, (*stages, *others))
+            digests = Digests(out / ".work" / DIGESTS_FILE)
+            plans, unreadable = plan_job(config, out, stages, digests, others)
+            digests.save()
+            _work(config, out, stages, plans, run_id=run_id, sequential=sequential, display=display)
+            outcomes = _outcomes(config, out, plans, unreadable)
+            seconds = time.perf_counter() - started
+            summary = None
+            if any(stage.name == SCORES_STAGE for stage in stages) or (out / SUMMARY_FILE).is_file():
+                summary = write_summary(out, outcomes, known_stages, seconds)
+    except OSError as error:
+        raise _as_output_error(error, out) from error
     return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary)
 
 
 def plan_job(
-    config: RunConfig, out: Path, stages: tuple[Stage, ...]
+    config: RunConfig,
+    out: Path,
+    stages: tuple[Stage, ...],
+    digests: Digests | None = None,
+    others: tuple[Stage, ...] = (),
 ) -> tuple[list[SequencePlan], dict[SequenceKey, RaytrackError]]:
-    """What is left to do for each sequence, and why some cannot be planned at all."""
+    """What is left to do for each sequence, and why some cannot be planned at all.
+
+    Args:
+        config: The run's configuration.
+        out: The output folder.
+        stages: The stages, each after those that it needs.
+        digests: What is known of the footage; by default what the last run knew, also of files that are gone.
+        others: Stages that are not asked for but may have left results.
+    """
+    digests = digests or Digests(out / ".work" / DIGESTS_FILE, trust_missing=True)
     plans: list[SequencePlan] = []
     unreadable: dict[SequenceKey, RaytrackError] = {}
     for order, sequence in enumerate(config.sequences):
         try:
-            plans.append(plan_sequence(out, config, stages, sequence, order))
+            plans.append(plan_sequence(out, config, stages, sequence, order, digests, others))
         except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
             unreadable[sequence.key] = error
+        except OSError as error:
+            unreadable[sequence.key] = _as_output_error(error, out)
     return plans, unreadable
 
 
@@ -82,20 +120,43 @@ def _work(
     stages: tuple[Stage, ...],
     plans: list[SequencePlan],
     *,
+    run_id: str,
     sequential: bool,
     display: Display | None,
 ) -> None:
     """Run whatever is left; Ray is started only where there is something to run."""
     cpus = config.pipeline.cpus or available_cpus()
-    address = os.environ.get("RAY_ADDRESS")
+    address = cluster_address()
     runs_on = f"cluster {address}" if address and not sequential else f"{cpus} CPU" + "s" * (cpus != 1)
     if display is not None:
         display.planned(plans, stages, runs_on)
     if all(plan.finished for plan in plans):
         return
-    driver = Driver(plans, time_limit_factor=config.pipeline.time_limit_factor, watcher=display or Display.silent())
+    _check_assets(config, plans)
+    tight = check_space(config, out, plans)
+    if display is not None and tight:
+        display.warn(tight)
+    if not sequential and not address:
+        compile_kernels(plans)
+    driver = Driver(
+        plans,
+        run_id=run_id,
+        time_limit_factor=config.pipeline.time_limit_factor,
+        watcher=display or Display.silent(),
+    )
     with _executor(out, stages, cpus, sequential=sequential) as executor:
         driver.run(executor)
+
+
+def _check_assets(config: RunConfig, plans: list[SequencePlan]) -> None:
+    """Look at the shipped files that the work needs before it starts: a damaged one concerns every sequence.
+
+    Raises:
+        AssetError: One is missing or damaged.
+    """
+    to_do = {stage.name: stage for plan in plans for stage in plan.stages if not plan.stage_done(stage.name)}
+    for name in sorted({name for stage in to_do.values() for name in stage.assets(config)}):
+        asset_path(name)
 
 
 def _executor(out: Path, stages: tuple[Stage, ...], cpus: int, *, sequential: bool) -> Executor:
@@ -116,14 +177,22 @@ def _outcomes(
         key = sequence.key
         if key in unreadable:
             failure = _unreadable_failure(unreadable[key])
-            write_failure(out, key, failure)
+            _record(out, key, failure)
             outcomes.append(SequenceOutcome(key=key, plan=None, failures=(failure,)))
             continue
         plan = by_key[key]
-        failures = last_failures(out, key, plan.fingerprints)
+        failures = {**last_failures(out, key, plan.fingerprints), **plan.failures}
         open_failures = tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
         outcomes.append(SequenceOutcome(key=key, plan=plan, failures=open_failures))
     return tuple(outcomes)
+
+
+def _record(out: Path, key: SequenceKey, failure: FailureRecord) -> None:
+    try:
+        write_failure(out, key, failure)
+        fold_records(out, key)
+    except (OSError, RaytrackError) as error:
+        logger.warning("%s: a failure cannot be recorded (%s)", key.sequence, error)
 
 
 def _unreadable_failure(error: RaytrackError) -> FailureRecord:
@@ -131,7 +200,7 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
         stage="plan",
         chunk=0,
         fingerprint="",
-        kind="input",
+        kind=error.kind,
         error=str(error),
         traceback="",
         attempt=1,
@@ -140,21 +209,37 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
     )
 
 
+def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -> None:
+    for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], stages):
+        logger.warning(
+            "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
+            namesake.sequence,
+            namesake.subject,
+            namesake.dataset,
+        )
+
+
+def _as_output_error(error: OSError, path: Path) -> OutputError:
+    return OutputError(
+        f"{error.filename or path}: cannot be read or written ({error.strerror or error}): free space, "
+        "see to its permissions, or choose another --out"
+    )
+
+
 def _make_folders(out: Path) -> None:
     """Make the output folder for its owner's eyes only: faces are personal data."""
-    try:
-        for folder in (out, out / ".work"):
+    for folder in (out, out / ".work", out / "tables"):
+        try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = out / ".work" / f".tmp-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
+            probe = folder / f".tmp-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:  # noqa: PERF203 (three times, and the message names the folder)
+            raise OutputError(f"{folder}: cannot be written ({error.strerror}): choose another --out") from error
 
 
 def _write_config(config: RunConfig, out: Path) -> None:
     """Keep the resolved configuration: a job file for the same run, also used by `raytrack status`."""
-    path = out / CONFIG_FILE
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    text = yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True)
+    with replaced_file(out / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -3,9 +3,10 @@
 import hashlib
 from pathlib import Path
 
-from raytrack.assets import asset_path, asset_sha256, sha256_of
+from raytrack.assets import asset_path, asset_sha256
 from raytrack.config import SequenceConfig
 from raytrack.errors import InputError
+from raytrack.pipeline.digests import Digests
 
 _ASSETS = "assets:"
 
@@ -19,8 +20,14 @@ def source_path(source: str) -> Path:
     return asset_path(source.removeprefix(_ASSETS)) if source.startswith(_ASSETS) else Path(source)
 
 
-def content_sha256(source: str) -> str:
-    """Digest of a file's bytes, or of the names and bytes of all files in a folder; "" where no source is given.
+def content_sha256(source: str, digests: Digests | None = None) -> str:
+    """Digest of a file's bytes, or of the names and bytes of a folder's images; "" where no source is given.
+
+    Only the images that are read count: whatever else comes to lie in the folder, such as results, changes nothing.
+
+    Args:
+        source: As in a job file.
+        digests: What is known of files already.
 
     Raises:
         AssetError: There is no such asset.
@@ -30,25 +37,38 @@ def content_sha256(source: str) -> str:
         return ""
     if source.startswith(_ASSETS):
         return asset_sha256(source.removeprefix(_ASSETS))
-    path = Path(source)
+    path, digests = Path(source), digests or Digests()
     try:
-        if path.is_file():
-            return sha256_of(path)
-        if not path.is_dir():
-            raise InputError(f"{source}: no such file or folder")
-        digest = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\0".encode())
-        return digest.hexdigest()
+        if path.is_dir():
+            return _folder_sha256(path, digests)
+        if path.exists():
+            return digests.of_file(path)
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error.strerror or error})") from error
+    if (known := digests.of_missing(path)) is not None:
+        return known
+    raise InputError(f"{source}: no such file or folder")
 
 
-def source_digests(sequence: SequenceConfig, fields: frozenset[str]) -> dict[str, str]:
+def _folder_sha256(path: Path, digests: Digests) -> str:
+    from raytrack.media.images import list_images  # noqa: PLC0415 (heavy, and not every job has a folder)
+
+    try:
+        files = list_images(path)
+    except InputError:
+        files = []  # Whoever needs the images will say what is wrong with the folder.
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.name}\0{digests.of_file(file)}\0".encode())
+    digests.remember_folder(path, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def source_digests(sequence: SequenceConfig, fields: frozenset[str], digests: Digests) -> dict[str, str]:
     """Digest of the content behind each of the named fields of a sequence's configuration.
 
     Raises:
         AssetError: A shipped file is not known.
         InputError: A file is not there or cannot be read.
     """
-    return {name: content_sha256(getattr(sequence, name)) for name in sorted(fields)}
+    return {name: content_sha256(getattr(sequence, name), digests) for name in sorted(fields)}

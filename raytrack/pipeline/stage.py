@@ -1,7 +1,8 @@
 """What a stage is: a pure function from its inputs to rows and files, with everything that its result depends on.
 
 The fingerprint of a stage is made of its name and version, the configuration that it reads (and it is given no other),
-the sha256 of the assets and footage that it reads, and the fingerprints of the stages before it.
+the sha256 of the assets and footage that it reads and of the code that it runs, and the fingerprints of the stages
+before it.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from raytrack import __version__
 from raytrack.config import RunConfig, SequenceConfig, to_mapping
+from raytrack.pipeline.code import code_sha256, module_sha256
 from raytrack.pipeline.item_progress import write_progress
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.store import part_path, read_parts
@@ -138,10 +141,14 @@ class Stage:
     """Shipped assets that the function reads."""
     sources: tuple[str, ...] = ()
     """Fields of `SequenceConfig` that name files or folders which the function reads."""
+    code: tuple[str, ...] = ()
+    """Sub-packages of raytrack whose code makes the results, besides the function's own module."""
     after: tuple[str, ...] = ()
     """Stages whose results the function reads."""
     fan_out: str = ""
     """Name of the stage whose column `num_frames` says how many frames there are to cut into chunks; else one item."""
+    compiles: bool = False
+    """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False
     """Whether each item gets a process of its own, which ends with it."""
     resources: Resources = field(default_factory=Resources)
@@ -152,7 +159,8 @@ class Stage:
     retries: int = 2
     """How often an item is tried again after a transient or system failure."""
     folders: tuple[str, ...] = ()
-    """Patterns, relative to the output folder with ``{sequence}`` in them, of what only this stage writes."""
+    """Patterns, relative to the output folder with ``{sequence}`` in them, of what only this stage writes; in their
+    last component, ``{pid}`` stands for digits."""
     cost: float = 1.0
     """Expected share of a sequence's time, for the remaining-time estimate; any unit."""
 
@@ -195,6 +203,8 @@ def fingerprint(
     parts = {
         "stage": stage.name,
         "version": stage.version,
+        "raytrack": __version__,
+        "code": {"": module_sha256(stage.function), **{name: code_sha256(name) for name in stage.code}},
         "config": config_json(stage, config),
         "chunk_frames": config.pipeline.chunk_frames if stage.fan_out else None,
         "assets": {name: asset_sha256(name) for name in stage.assets(config)},

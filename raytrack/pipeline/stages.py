@@ -4,14 +4,20 @@ import dataclasses
 
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
+from raytrack.pipeline.executor import available_cpus
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
 
 
-def all_stages(config: RunConfig) -> tuple[Stage, ...]:
-    """Every stage, with the resources that the configuration gives it."""
-    cpus = Resources(cpus=config.pipeline.track_cpus)
+def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, ...]:
+    """Every stage, with the resources that the configuration gives it.
+
+    Args:
+        config: The configuration.
+        sequential: Whether one thing is done after the other.
+    """
+    cpus = Resources(cpus=_sequence_cpus(config, sequential=sequential))
     return (
         PROBE,
         EXTRACT,
@@ -20,8 +26,17 @@ def all_stages(config: RunConfig) -> tuple[Stage, ...]:
         LANDMARKS,
         dataclasses.replace(TRACK, resources=cpus),
         dataclasses.replace(RENDER, resources=cpus),
-        EXPORT,
+        dataclasses.replace(EXPORT, resources=cpus),
     )
+
+
+def _sequence_cpus(config: RunConfig, *, sequential: bool) -> int:
+    """CPUs for a sequence's long steps: those that there are, shared out among the sequences that run at once."""
+    if config.pipeline.track_cpus is not None:
+        return config.pipeline.track_cpus
+    cpus = config.pipeline.cpus or available_cpus()
+    at_once = 1 if sequential else max(1, min(len(config.sequences), cpus))
+    return max(1, cpus // at_once)
 
 
 def check_job(config: RunConfig) -> None:

@@ -10,13 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from raytrack.config import RunConfig, SequenceConfig
+from raytrack.errors import InputError
 from raytrack.media.config import ExtractConfig
+from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
-from raytrack.tables.schemas import ALPHAS, EXPORTS, FRAMES, SEQUENCES, landmarks_schema, to_vectors
+from raytrack.tables.schemas import ALPHAS, DOWNSAMPLED, FRAMES, SEQUENCES, landmarks_schema, to_vectors
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
+
+_READING = ("datasets", "media", "tables/schemas.py")
+"""Code that decides which frames there are and what they look like."""
 
 
 def frame_path(name: str, frame: int, folder: str = "images") -> str:
@@ -54,15 +59,16 @@ def probe(context: StageContext) -> StageOutput:
     """What the footage holds, and how many of its frames are taken."""
     sequence = _footage(context, context.config)
     source = sequence.cameras[0].source
+    fps = getattr(source, "average_fps", context.config.image_fps)
     row = {
-        "source_sha256": content_sha256(context.sequence.video),
+        "source_sha256": content_sha256(context.sequence.video, Digests(context.out / ".work" / DIGESTS_FILE)),
         "kind": "video" if hasattr(source, "codec") else "images",
         "codec": getattr(source, "codec", None),
         "num_source_frames": source.num_frames,
         "num_frames": sequence.num_frames,
         "height": sequence.size_hw[0],
         "width": sequence.size_hw[1],
-        "duration_s": float(sequence.timestamps_s[-1]),
+        "duration_s": float(sequence.timestamps_s[-1]) + 1.0 / fps,
         "has_alpha": sequence.has_alpha,
     }
     return StageOutput(rows=pa.Table.from_pylist([row], schema=SEQUENCES))
@@ -97,17 +103,13 @@ def shrink_frames(context: StageContext) -> StageOutput:
     from raytrack.media.resize import downsample
 
     frames = context.read("frames", chunk=_frames_of(context).index)
-    folders = {scale: f"images_{scale}" for scale in context.config}
-    files = []
-    for frame, _, image in _pictures(context, frames) if folders else ():
-        for scale, folder in folders.items():
-            files.append(frame_path(context.name, frame, folder))
-            write_png(context.out / files[-1], downsample(image, scale))
-    rows = [
-        {"kind": folder, "path": f"frames/{context.name}/{folder}", "num_frames": frames.num_rows}
-        for folder in folders.values()
-    ]
-    return StageOutput(rows=pa.Table.from_pylist(rows, schema=EXPORTS), files=tuple(files))
+    rows = []
+    for frame, _, image in _pictures(context, frames) if context.config else ():
+        for scale in context.config:
+            path = frame_path(context.name, frame, f"images_{scale}")
+            write_png(context.out / path, downsample(image, scale))
+            rows.append({"frame": frame, "scale": scale, "image": path})
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=DOWNSAMPLED), files=tuple(row["image"] for row in rows))
 
 
 def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, str, np.ndarray]]:
@@ -120,13 +122,22 @@ def _pictures(context: StageContext, frames: pa.Table) -> Iterator[tuple[int, st
 
 
 def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tuple[int, np.ndarray]]]:
-    """The matting method that applies, and each frame's matte."""
+    """The matting method that applies, and each frame's matte.
+
+    Raises:
+        InputError: Masks are to be taken where there are none.
+    """
     from raytrack.observe.matting import make_matter, resolve_matting_method
 
     masks = source_path(context.sequence.masks) if context.sequence.masks else None
     own_alpha = bool(context.read("probe")["has_alpha"][0].as_py())
     method = resolve_matting_method(context.config["matting"], has_masks=masks is not None or own_alpha)
     if method == "given" and masks is None:
+        if not own_alpha:
+            raise InputError(
+                "matting 'given' needs masks: name their folder as `masks`, or give footage whose alpha channel tells "
+                "the person from the background"
+            )
         chunk = _frames_of(context)
         footage = _footage(context, context.config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
@@ -205,6 +216,7 @@ PROBE = Stage(
     name="probe",
     version=1,
     function=probe,
+    code=_READING,
     table="sequences",
     reads=_extract,
     sources=("video",),
@@ -215,6 +227,7 @@ EXTRACT = Stage(
     name="frames",
     version=1,
     function=extract_frames,
+    code=_READING,
     table="frames",
     reads=_extract,
     sources=("video",),
@@ -229,7 +242,8 @@ SHRINK = Stage(
     name="downsample",
     version=1,
     function=shrink_frames,
-    table="exports",
+    code=("media", "tables/schemas.py"),
+    table="downsampled",
     reads=lambda config: config.extract.downsample_scales,
     after=("frames",),
     fan_out="probe",
@@ -242,6 +256,7 @@ MATTE = Stage(
     name="alphas",
     version=1,
     function=matte,
+    code=(*_READING, "observe"),
     table="alphas",
     reads=lambda config: {"extract": _extract(config), "matting": config.matting},
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
@@ -257,6 +272,7 @@ LANDMARKS = Stage(
     name="landmarks",
     version=1,
     function=find_landmarks,
+    code=("media", "observe", "tables/schemas.py"),
     table="landmarks",
     reads=lambda config: config.landmarks,
     assets=lambda _config: (

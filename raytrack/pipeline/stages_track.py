@@ -9,6 +9,7 @@ import pyarrow as pa
 from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
+from raytrack.export.config import ExportConfig
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
@@ -25,6 +26,11 @@ from raytrack.tables.schemas import (
 # ruff: noqa: PLC0415
 
 _OBSERVED = ("probe", "frames", "alphas", "landmarks")
+_TRACKING = (
+    *("fit", "geometry", "head", "media", "observe", "render"),
+    *("pipeline/observation.py", "tables/schemas.py"),
+)
+"""Code that decides what a track is."""
 
 
 def track_path(name: str) -> str:
@@ -100,7 +106,10 @@ def render(context: StageContext) -> StageOutput:
     from raytrack.head.library import load_head
     from raytrack.pipeline.observation import read_observation
 
-    name, truth = context.name, context.sequence.ground_truth
+    name, truth = context.name, None
+    if context.sequence.ground_truth:
+        truth = GroundTruth.load(source_path(context.sequence.ground_truth))
+        truth = truth.of_frames(context.read("frames")["source_frame"].to_numpy())
     observation = read_observation(context)
     preview = f"preview/{name}.mp4"
     (context.out / "preview").mkdir(exist_ok=True)
@@ -113,7 +122,7 @@ def render(context: StageContext) -> StageOutput:
         config=context.config["export"],
         renderer_name=context.config["renderer"],
         num_threads=context.cpus,
-        truth=GroundTruth.load(source_path(truth)) if truth else None,
+        truth=truth,
     )
     num_frames = observation.num_frames
     rows = [
@@ -159,6 +168,7 @@ def export(context: StageContext) -> StageOutput:
         context.config["export"],
         load_image=_counted(context, observation.load_image, observation.num_frames),
         load_alpha=observation.load_alpha,
+        num_threads=context.cpus,
     )
     row = {
         "kind": "dataset",
@@ -194,14 +204,21 @@ def _head_assets(config: RunConfig) -> tuple[str, ...]:
     return ("head/head.npz",) if config.head == DEFAULT_HEAD else ()
 
 
+def _picture_options(config: ExportConfig) -> ExportConfig:
+    """What decides how pictures and preview look; nothing of the dataset."""
+    return ExportConfig(png_compression=config.png_compression, preview_width_px=config.preview_width_px)
+
+
 TRACK = Stage(
     name="track",
     version=1,
     function=track,
+    code=_TRACKING,
     table="track",
     # The number of threads changes no result.
     reads=lambda config: {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)},
     assets=_head_assets,
+    compiles=True,
     after=_OBSERVED,
     actor=True,
     resources=Resources(cpus=2),
@@ -214,21 +231,33 @@ RENDER = Stage(
     name="render",
     version=1,
     function=render,
+    code=(*_TRACKING, "export"),
     table="exports",
-    reads=lambda config: {"head": head_identity(config), "renderer": config.track.renderer, "export": config.export},
+    reads=lambda config: {
+        "head": head_identity(config),
+        "renderer": config.track.renderer,
+        "export": _picture_options(config.export),
+    },
     assets=_head_assets,
     sources=("ground_truth",),
+    compiles=True,
     after=(*_OBSERVED, "track"),
     resources=Resources(cpus=2),
     timeout_s=1800,
     frame_timeout_s=30,
-    folders=("render/{sequence}", "render/.tmp-{sequence}", "preview/{sequence}.mp4", "preview/.tmp-*-{sequence}.mp4"),
+    folders=(
+        "render/{sequence}",
+        "render/.tmp-{sequence}",
+        "preview/{sequence}.mp4",
+        "preview/.tmp-{pid}-{sequence}.mp4",
+    ),
     cost=0.125,
 )
 EXPORT = Stage(
     name="export",
     version=1,
     function=export,
+    code=(*_TRACKING, "export"),
     table="exports",
     reads=lambda config: {"head": head_identity(config), "export": config.export},
     assets=_head_assets,

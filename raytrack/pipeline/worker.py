@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from raytrack.errors import OutputError, RaytrackError
+from raytrack.errors import RaytrackError
 from raytrack.pipeline.item_progress import forget_progress
 from raytrack.pipeline.lock import working
 from raytrack.pipeline.records import FailureKind, RunRecord, write_run
@@ -26,17 +26,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 ONE_THREAD: dict[str, str] = dict.fromkeys(_THREAD_VARIABLES, "1")
 """Environment in which numerical libraries add up in one order, whatever the number of cores."""
 
-_PASSING_ERRNOS = {
-    errno.EAGAIN,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-}
+_PASSING_ERRNOS = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+_STORAGE_ERRNOS = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +39,8 @@ class WorkItem:
     config: str
     """The configuration that the stage reads, as JSON."""
     limit_s: float
+    run_id: str
+    """Of the run that the item belongs to; see `raytrack.pipeline.lock.working`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +50,8 @@ class Failure:
     kind: FailureKind
     error: str
     traceback: str = ""
+    passing: bool = True
+    """Whether trying again may help; of `transient` and `system` failures only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +75,41 @@ def run_item(item: WorkItem, *, own_process: bool) -> ItemResult:
     started, context = time.perf_counter(), item.context
     warnings: list[str] = []
     try:
-        with working(context.out), _time_limit(item, armed=own_process), one_thread(), _heard(warnings):
+        with (
+            working(context.out, item.run_id),
+            _progress_forgotten(context),
+            _time_limit(item, armed=own_process),
+            one_thread(),
+            _heard(warnings),
+        ):
             output = item.stage.function(context)
             seconds = time.perf_counter() - started
             _commit(item, output, seconds, warnings)
         return ItemResult(seconds=seconds, warnings=tuple(warnings))
     except Exception as error:
-        failure = Failure(kind=failure_kind(error), error=_in_words(error), traceback=traceback.format_exc())
+        failure = Failure(
+            kind=failure_kind(error),
+            error=_in_words(error),
+            traceback=traceback.format_exc(),
+            passing=getattr(error, "passing", True),
+        )
         return ItemResult(seconds=time.perf_counter() - started, failure=failure, warnings=tuple(warnings))
+
+
+@contextlib.contextmanager
+def _progress_forgotten(context: StageContext) -> Iterator[None]:
+    try:
+        yield
     finally:
         forget_progress(context.work_folder / f"progress-{context.item}.json")
 
 
 def failure_kind(error: Exception) -> FailureKind:
     """Whose fault an exception is: the footage's or the user's, the machine's for a while, or raytrack's own."""
-    if isinstance(error, OutputError):
-        return "system"
     if isinstance(error, RaytrackError):
-        return "input"
+        return error.kind
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS:
+        return "system"
     passing = isinstance(error, (MemoryError, ConnectionError, TimeoutError)) or (
         isinstance(error, OSError) and error.errno in _PASSING_ERRNOS
     )

@@ -1,11 +1,19 @@
 """What identifies one sequence in every table and folder."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from raytrack.errors import ConfigError
 
+_FOOTAGE_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".gif", ".apng", ".mpg", ".mpeg", ".ts", ".mts"),
+        *(".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogg", ".3gp", ".mxf", ".nut", ".h264", ".264"),
+        *(".hevc", ".h265", ".265", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    )
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -43,3 +51,16 @@ def safe_name(text: str) -> str:
     """The nearest name that `SequenceKey` accepts: other characters become underscores."""
     name = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).lstrip("._+-")[:128]
     return name or "sequence"
+
+
+def footage_name(source: str) -> str:
+    """What footage is called when nobody names it: its file's or folder's name, made fit to name a folder.
+
+    Only the suffixes of videos and images are left out, so that the folder `ben.v2` is called just that. Whether there
+    is such a file or folder makes no difference.
+
+    Args:
+        source: A path as job files and command lines have it, ``assets:NAME`` included.
+    """
+    path = Path(os.path.abspath(source.removeprefix("assets:")))  # noqa: PTH100 (links keep their own names)
+    return safe_name(path.stem if path.suffix.lower() in _FOOTAGE_SUFFIXES else path.name)

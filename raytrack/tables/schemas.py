@@ -31,7 +31,8 @@ SEQUENCES = pa.schema(
         pa.field("has_alpha", pa.bool_(), **_REQUIRED),
     ]
 )
-"""One row. `num_frames` is the number taken, of `num_source_frames`."""
+"""One row. `num_frames` is the number taken, of `num_source_frames`; `duration_s` is from the start of the first one to
+the end of the last."""
 
 FRAMES = pa.schema(
     [
@@ -43,6 +44,15 @@ FRAMES = pa.schema(
     ]
 )
 """One row per frame taken; `image` is relative to the output folder."""
+
+DOWNSAMPLED = pa.schema(
+    [
+        pa.field("frame", pa.int32(), **_REQUIRED),
+        pa.field("scale", pa.int32(), **_REQUIRED),
+        pa.field("image", pa.string(), **_REQUIRED),
+    ]
+)
+"""One row per smaller copy of a frame, `1/scale` of its size; `image` is relative to the output folder."""
 
 ALPHAS = pa.schema(
     [

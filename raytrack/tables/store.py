@@ -5,10 +5,11 @@ footer carries the fingerprint of the work that made it and the names of the fil
 work is done can be seen without reading any row. Equal rows give equal bytes.
 """
 
+import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 
-from raytrack.errors import RaytrackError
+from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.tables.keys import SequenceKey
 
 SCHEMA_VERSION = 1
@@ -59,8 +60,10 @@ def write_part(path: Path, rows: pa.Table, *, fingerprint: str, files: Sequence[
         fingerprint: See `Footer`.
         files: Files that belong to the part, relative to the output folder; their bytes must be on disk already.
         config: See `Footer`.
+
+    Raises:
+        OutputError: It cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         **(rows.schema.metadata or {}),
         b"raytrack.fingerprint": fingerprint.encode(),
@@ -70,14 +73,18 @@ def write_part(path: Path, rows: pa.Table, *, fingerprint: str, files: Sequence[
     }
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}.parquet"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         pyarrow.parquet.write_table(
             rows.replace_schema_metadata(metadata), temporary, compression="zstd", write_page_checksum=True
         )
         flush_to_disk(temporary)
         temporary.replace(path)
         flush_to_disk(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def flush_to_disk(path: Path) -> None:
@@ -128,6 +135,17 @@ def read_parts(paths: Iterable[Path]) -> pa.Table:
     if not parts:
         raise ValueError("no parts to read")
     return pa.concat_tables([part.replace_schema_metadata(None) for part in parts], promote_options="default")
+
+
+def sequence_folders(out: Path) -> Iterator[tuple[SequenceKey, Path]]:
+    """Every folder of a sequence in every table; a sequence comes once for each table that knows of it."""
+    for folder in sorted((out / "tables").glob("*/dataset=*/subject=*/sequence=*")):
+        dataset, subject, sequence = (part.partition("=")[2] for part in folder.parts[-3:])
+        try:
+            key = SequenceKey(dataset=dataset, subject=subject, sequence=sequence)
+        except ConfigError:
+            continue  # Not a folder of ours.
+        yield key, folder
 
 
 def read_table(out: Path, table: str) -> pa.Table | None:

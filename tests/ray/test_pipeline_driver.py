@@ -8,12 +8,27 @@ import pyarrow as pa
 import pytest
 import tiny_pipeline as tiny
 
+from raytrack import assets
 from raytrack.errors import AssetError, InputError, OutputError
 from raytrack.fit.config import TrackConfig
 from raytrack.pipeline.records import stage_seconds
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.worker import failure_kind
 from raytrack.tables.store import read_footer, read_table
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Pauses before items are tried again; noted, but not taken."""
+    noted, now = [], [0.0]
+    monkeypatch.setattr("raytrack.pipeline.driver.time.monotonic", lambda: now[0])
+
+    def sleep(seconds):
+        noted.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr("raytrack.pipeline.driver.time.sleep", sleep)
+    return noted
 
 
 def carried_out(out) -> int:
@@ -152,7 +167,7 @@ def test_passing_faults_are_retried_and_counted(tmp_path, out):
     assert (row["kind"], row["attempt"], row["final"]) == ("transient", 1, False)
 
 
-def test_retries_end(tmp_path, out):
+def test_retries_end(tmp_path, out, pauses):
     def broken(context):
         raise TimeoutError("no answer")
 
@@ -164,6 +179,39 @@ def test_retries_end(tmp_path, out):
         ("transient", 2, False),
         ("transient", 3, True),
     ]
+    assert sum(pauses) == pytest.approx(1 + 2), "each pause is longer"
+    assert len(list((out / "tables/failures").rglob("*.parquet"))) == 1, "one part for all"
+    tiny.run(tiny.job(tmp_path / "in", {"a": {}}), out, stages=stages)
+    assert len(list((out / "tables/failures").rglob("*.parquet"))) == 1
+    assert read_table(out, "failures").num_rows == 6
+
+
+def test_what_trying_again_cannot_mend_is_not_tried_again(tmp_path, out, pauses):
+    def broken(context):
+        raise AssetError("head.npz is damaged: install raytrack again")
+
+    stages = (Stage(name="probe", version=1, function=broken, table="sequences", retries=2),)
+    assert tiny.run(tiny.job(tmp_path / "in", {"a": {}}), out, stages=stages).exit_code == 1
+    (row,) = read_table(out, "failures").to_pylist()
+    assert (row["kind"], row["attempt"], row["final"]) == ("system", 1, True)
+    assert pauses == []
+
+
+def test_damaged_assets_are_found_before_any_work(tmp_path, out):
+    stages = (
+        *tiny.STAGES[:-1],
+        dataclasses.replace(tiny.STAGES[-1], assets=lambda _config: ("head/head.npz",)),
+    )
+    config = tiny.job(tmp_path / "in", {"a": {}})
+    with pytest.MonkeyPatch.context() as patch:
+        digests = dict(assets._digests(assets.assets_folder()))
+        patch.setattr(assets, "_digests", lambda folder: digests | {"head/head.npz": "0" * 64})
+        assets.asset_path.cache_clear()
+        with pytest.raises(AssetError, match="install raytrack again"):
+            tiny.run(config, out, stages=stages)
+    assets.asset_path.cache_clear()
+    assert read_table(out, "runs") is None
+    assert tiny.run(config, out, stages=stages).exit_code == 0
 
 
 def test_sequences_are_finished_early(tmp_path, out, capsys):
@@ -218,11 +266,14 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     ("error", "kind"),
     [
         (InputError("x"), "input"),
-        (AssetError("x"), "input"),
+        (AssetError("x"), "system"),
         (OutputError("disk full"), "system"),
         (ValueError("x"), "bug"),
         (FileNotFoundError(errno.ENOENT, "x"), "bug"),
-        (OSError(errno.ENOSPC, "x"), "transient"),
+        (OSError(errno.ENOSPC, "x"), "system"),
+        (PermissionError(errno.EACCES, "x"), "system"),
+        (OSError(errno.EROFS, "x"), "system"),
+        (OSError(errno.EIO, "x"), "system"),
         (OSError(errno.ESTALE, "x"), "transient"),
         (MemoryError(), "transient"),
         (ConnectionResetError(), "transient"),

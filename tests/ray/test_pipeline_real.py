@@ -80,7 +80,8 @@ def test_a_run_leaves_what_it_promises(undisturbed):
         image = cv2.imread(str(undisturbed / f"render/demo/{folder}/000000.png"), cv2.IMREAD_UNCHANGED)
         assert image.shape == (SIZE_HW if channels is None else (*SIZE_HW, channels))
     assert {path.name for path in (undisturbed / "tables").iterdir()} == {
-        *("sequences", "frames", "alphas", "landmarks", "track", "track_static", "exports", "scores", "runs")
+        *("sequences", "frames", "alphas", "landmarks", "track", "track_static", "exports", "scores", "runs"),
+        "downsampled",
     }
     assert read_table(undisturbed, "track").num_rows == NUM_FRAMES
     assert set(read_table(undisturbed, "exports")["kind"].to_pylist()) == {"render", "preview", "dataset"}
@@ -158,10 +159,25 @@ def changed_by(copied, job, *options, upto="track") -> set[str]:
     return {"/".join(name.split("/")[: 2 if name.startswith("tables") else 1]) for name in names}
 
 
-def test_background_color(copied, job):
-    assert changed_by(copied, job, "--background-color", "black", upto="export") >= {"export", "tables/exports"}
-    image = cv2.imread(str(copied / "export/demo/images/00000_00.png"), cv2.IMREAD_UNCHANGED)
-    assert (image[0, 0] == 0).all()
+@pytest.mark.parametrize("background", ["black", "transparent"])
+def test_background_color_changes_the_dataset_only(copied, job, background):
+    before, runs = contents(copied), read_table(copied, "runs").num_rows
+    assert raytrack("run", job, "--out", copied, "--sequential", "--quiet", "--background-color", background) == ""
+    after = contents(copied)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed
+    assert all(name.startswith("export/demo/images/") or "/part-export-" in name for name in changed), changed
+    assert read_table(copied, "runs").num_rows == runs + 1
+    for path in sorted((copied / "export/demo/images").iterdir()):
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        mask = cv2.imread(str(path.parents[1] / "fg_masks" / path.name), cv2.IMREAD_UNCHANGED)
+        assert (mask == 0).any()
+        if background == "transparent":
+            np.testing.assert_array_equal(image[..., 3], mask)
+            source = cv2.imread(str(copied / f"frames/demo/images/0{path.name[:5]}.png"))
+            np.testing.assert_array_equal(image[..., :3], source)
+        else:
+            assert (image[mask == 0] == 0).all()
 
 
 def test_no_static_offset(copied, job):
@@ -185,3 +201,12 @@ def test_matting_changes_what_follows_from_it(copied, job):
     changed = changed_by(copied, job, "--matting", "none")
     assert changed >= {"frames", "tables/alphas", "tracks"}
     assert "tables/landmarks" not in changed
+
+
+def test_truth_is_compared_with_the_frames_that_are_taken(copied, job, tmp_path):
+    with_truth = tmp_path / "truth.yaml"
+    with_truth.write_text(JOB.replace("name: demo,", 'name: demo, ground_truth: "assets:demo/ground_truth.npz",'))
+    raytrack("run", with_truth, "--out", copied, "--sequential")
+    (entry,) = json.loads((copied / "summary.json").read_text())["sequences"].values()
+    assert 0 < entry["ground_truth"]["landmark_error_px"] < 4
+    assert 0 < entry["ground_truth"]["face_error_mm"] < 5

@@ -60,7 +60,9 @@ def frames(context) -> StageOutput:
     for frame in context.chunk.frames:
         time.sleep(orders(context).get("slow", 0))
         context.progress(frame - context.chunk.start, len(context.chunk.frames))
-        (folder / f"{frame:06d}.png").write_bytes(hashlib.sha256(bytes([frame])).digest() * 100)
+        (folder / f"{frame:06d}.png").write_bytes(
+            hashlib.sha256(bytes([frame, orders(context).get("shade", 0)])).digest() * 100
+        )
         names.append(f"frames/{context.name}/images/{frame:06d}.png")
     rows = pa.table({"frame": pa.array(context.chunk.frames, pa.int32()), "image": names})
     return StageOutput(rows=rows, files=tuple(names))
@@ -148,15 +150,16 @@ def job(folder: Path, sequences: dict[str, dict], **options) -> RunConfig:
     for name, order in sequences.items():
         (folder / f"{name}.json").write_text(json.dumps(order))
     return RunConfig(
-        sequences=tuple(SequenceConfig(video=str(folder / f"{name}.json")) for name in sequences),
+        sequences=tuple(SequenceConfig(video=str(folder / f"{name}.json"), name=name) for name in sequences),
         pipeline=PipelineConfig(chunk_frames=4),
         **options,
     )
 
 
-def run(config: RunConfig, out: Path, *, sequential: bool = True, stages=STAGES) -> RunReport:
+def run(config: RunConfig, out: Path, *, sequential: bool = True, stages=STAGES, known=STAGES) -> RunReport:
     """Run the small pipeline."""
-    return run_job(config, out, stages, sequential=sequential, display=Display(sys.stdout, live=False))
+    display = Display(sys.stdout, live=False)
+    return run_job(config, out, stages, known_stages=known, sequential=sequential, display=display)
 
 
 def contents(out: Path) -> dict[str, str]:

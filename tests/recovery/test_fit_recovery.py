@@ -174,7 +174,6 @@ def test_resuming_gives_the_same_bits(scene, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    interruptions = 0
     for stop_after in (2, 4, 1, 3):
         calls = []
 
@@ -185,9 +184,7 @@ def test_resuming_gives_the_same_bits(scene, tmp_path, monkeypatch):
 
         with pytest.raises(Killed):
             track_sequence(observation, head, fast(), checkpoint_folder=tmp_path, on_progress=interrupt)
-        interruptions += 1
     resumed = track_sequence(observation, head, fast(), checkpoint_folder=tmp_path)
-    assert interruptions == 4
     assert torch.equal(resumed.parameters.pack(), undisturbed.parameters.pack())
     assert torch.equal(resumed.texture, undisturbed.texture)
     assert torch.equal(resumed.static_offset, undisturbed.static_offset)

@@ -1,12 +1,19 @@
 """Small footage files with known content, made on the spot."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+
+from raytrack.media.source import Source, read_pictures
+
+
+def read_frames(source: Source, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """Frames as RGB, whatever alpha they have."""
+    return (picture.rgb for picture in read_pictures(source, start, stop))
 
 
 def numbered_frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:

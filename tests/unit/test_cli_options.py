@@ -66,16 +66,31 @@ def test_videos_of_one_name_get_names_of_their_own():
     assert names == ["take", "take-2"]
 
 
+@pytest.mark.parametrize("footage", ["ben.v2", "x/ben.v2/", "take.1.MOV", "assets:demo/demo.mp4", "a b.webm", "."])
+def test_footage_has_one_name_however_it_is_named(tmp_path, monkeypatch, footage):
+    (tmp_path / "ben.v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump({"sequences": [{"video": footage}]}))
+    (named,) = cli.job_config(tyro.cli(cli.Command, args=["run", footage, "--out", "o"])).sequences
+    (listed,) = config_of(f"run {job} --out o").sequences
+    assert named.key == listed.key
+    assert named.key.sequence in {"ben.v2", "take.1", "demo", "a_b", tmp_path.name}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("run --out o", "nothing to do"),
         ("run a.yaml b.mp4 --out o", "one job file or videos"),
         ("run a.mp4 b.mp4 --masks m --out o", "--masks goes with one video"),
-        ("run a.mp4 --matting given --out o", "needs masks"),
+        ("run a.mp4 --matting selfie --masks m --out o", "matting 'selfie' uses none"),
+        ("run a.mp4 --matting none --masks m --out o", "matting 'none' uses none"),
         ("run none.yaml --out o", "cannot be read"),
         ("run a.mp4 --out o --downsample-scales 1", "downsample_scales must be 2 or more"),
-        ("run a.mp4 --out o --target-fps 0", "target_fps must be positive"),
+        ("run a.mp4 --out o --target-fps 0", "target_fps must lie between 0.01 and 1000.0"),
+        ("run a.mp4 --out o --target-fps inf", "target_fps must lie between"),
+        ("run a.mp4 --out o --target-fps nan", "target_fps must lie between"),
         ("run a.mp4 --out o --cpus 0", "cpus must be at least 1"),
     ],
 )

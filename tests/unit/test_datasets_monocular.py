@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media_files import encode, numbered_frames
 
-from raytrack.datasets.monocular import default_name, distinct_names, monocular_sequence
+from raytrack.datasets.monocular import distinct_names, monocular_sequence
 from raytrack.datasets.selection import select_frames
 from raytrack.errors import ConfigError, InputError
 from raytrack.media.config import ExtractConfig
 from raytrack.media.images import write_png
+from raytrack.tables.keys import footage_name
 
 
 def test_a_video_becomes_a_sequence(tmp_path):
@@ -35,7 +36,6 @@ def test_selected_frames_are_those_of_the_footage(tmp_path):
     (middle,) = sequence.read(1, 2)
     np.testing.assert_array_equal(middle.rgb, frames[3])
     assert list(sequence.read(2, 2)) == []
-    assert sequence.chunks(2) == ((0, 2), (2, 3))
     with pytest.raises(ValueError, match="not within the 3"):
         next(sequence.read(0, 4))
 
@@ -57,9 +57,24 @@ def test_names_that_would_leave_their_folder_are_refused(tmp_path, name):
 
 def test_default_names_stay_in_their_folder(tmp_path):
     for stem in ("..", "...", "a:b", "привет", "-x", "con fig"):
-        name = default_name(tmp_path / f"{stem}.mp4")
+        name = footage_name(str(tmp_path / f"{stem}.mp4"))
         assert "/" not in name
         assert name[0].isalnum()
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("ben.v2", "ben.v2"),
+        ("x/ben.v2/", "ben.v2"),
+        ("me.MP4", "me"),
+        ("take.1.mov", "take.1"),
+        ("face.png", "face"),
+        ("assets:demo/demo.mp4", "demo"),
+    ],
+)
+def test_default_names(source, name):
+    assert footage_name(source) == name
 
 
 def test_missing_footage(tmp_path):
@@ -68,7 +83,7 @@ def test_missing_footage(tmp_path):
 
 
 def test_equal_stems_get_distinct_names(tmp_path):
-    paths = [tmp_path / part for part in ("a/me.mp4", "b/me.mov", "b/ME.mp4", "c/me-2.mp4", "d/you.mp4")]
+    paths = [str(tmp_path / part) for part in ("a/me.mp4", "b/me.mov", "b/ME.mp4", "c/me-2.mp4", "d/you.mp4")]
     assert distinct_names(paths) == ("me", "me-2", "ME-3", "me-2-2", "you")
     assert distinct_names(paths) == distinct_names(paths)
 

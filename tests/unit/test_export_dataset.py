@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def write(folder: Path, track: Track, config: ExportConfig | None = None, model:
         config or ExportConfig(),
         load_image=loaders.get("load_image", lambda index: make_image(index, track.size_hw)),
         load_alpha=loaders.get("load_alpha", lambda index: make_alpha(index, track.size_hw)),
+        num_threads=loaders.get("num_threads", 1),
     )
 
 
@@ -282,3 +284,40 @@ def test_an_interrupted_export_leaves_the_old_one(tmp_path):
 def test_config_refuses_values_out_of_range(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         ExportConfig(**values)
+
+
+def test_nothing_depends_on_the_number_of_threads(tmp_path):
+    track = make_track(num_frames=9, untracked=(2,))
+    threads: set[int] = set()
+    together = threading.Barrier(2, timeout=30)
+
+    def load_image(index: int) -> np.ndarray:
+        threads.add(threading.get_ident())
+        if index < 2:
+            together.wait()  # two timesteps are under way at once
+        return make_image(index, track.size_hw)
+
+    one = write(tmp_path / "1", track)
+    three = write(tmp_path / "3", track, load_image=load_image, num_threads=3)
+    assert one == three
+    assert len(threads) > 1
+    content = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("1", "3")
+    ]
+    assert content[0] == content[1]
+
+
+def test_a_fault_ends_the_work(tmp_path):
+    asked: list[int] = []
+
+    def load_image(index: int) -> np.ndarray:
+        asked.append(index)
+        if index == 1:
+            raise InputError("the picture is gone")
+        return make_image(index, SIZE_HW)
+
+    with pytest.raises(InputError, match="gone"):
+        write(tmp_path / "s", make_track(num_frames=40), load_image=load_image, num_threads=2)
+    assert len(asked) < 40
+    assert not (tmp_path / "s").exists()

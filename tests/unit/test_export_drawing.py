@@ -178,6 +178,22 @@ def test_truth_of_another_head_or_clip(tmp_path):
         draw(tmp_path, truth=short)
 
 
+def test_the_truth_of_the_frames_that_were_taken(tmp_path):
+    own, taken = truth_of(track()), np.arange(NUM_FRAMES) * 3 + 1
+    clip = dataclasses.replace(
+        own,
+        points=np.full((3 * NUM_FRAMES, *own.points.shape[1:]), np.nan, np.float32),
+        landmarks_px=np.full((3 * NUM_FRAMES, *own.landmarks_px.shape[1:]), np.nan, np.float32),
+    )
+    clip.points[taken], clip.landmarks_px[taken] = own.points, own.landmarks_px
+    result = draw(tmp_path, truth=clip.of_frames(taken)).ground_truth
+    assert result is not None
+    assert result["face_error_mm"] == pytest.approx(0, abs=1e-3)
+    assert result["landmark_error_px"] == pytest.approx(0, abs=1e-3)
+    with pytest.raises(InputError, match="of another clip"):
+        own.of_frames(taken)
+
+
 def test_truth_is_read_from_the_demos_file(tmp_path):
     truth = truth_of(track())
     arrays = {

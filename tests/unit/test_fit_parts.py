@@ -9,12 +9,15 @@ import torch
 from raytrack.errors import ConfigError
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import Checkpoint, FitState
-from raytrack.fit.config import TrackConfig
-from raytrack.fit.frames import TrackingFrames, clean_matte
+from raytrack.fit.config import TrackConfig, Weights
+from raytrack.fit.frames import TrackingFrames, clean_matte, large_array, signed_distance
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.key_frames import choose_key_frames
+from raytrack.fit.landmark_stage import unwrapped
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import Adam, RowAdam, SharedParameters, resampled_texture
+from raytrack.fit.stage_runner import StageRunner, link_weights
+from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
 
 
@@ -76,22 +79,32 @@ def test_adam_agrees_with_torch():
 def test_matte_floor():
     alpha = np.array([[0, 76, 165, 255]], np.uint8)
     cleaned = clean_matte(alpha)
-    assert cleaned[0, 0] == 0 and cleaned[0, 1] == 0 and cleaned[0, 3] == 1
+    assert cleaned[0, [0, 1, 3]].tolist() == [0, 0, 1]
     assert cleaned[0, 2] == pytest.approx((165 / 255 - 0.3) / 0.7, abs=1e-6)
 
 
 def test_frames_are_scaled_with_their_landmarks():
     image = np.zeros((200, 100, 3), np.uint8)
     image[:, 50:] = 255
+    landmarks = np.random.default_rng(0).uniform((20, 40), (90, 150), (1, 478, 2)).astype(np.float32)
     observation = SequenceObservation(
-        size_hw=(200, 100), timestep_ids=("0",), timestamps_s=np.zeros(1), load_image=lambda _: image,
-        load_alpha=lambda _: image[..., 0], landmarks_px=np.full((1, 478, 2), 40.0, np.float32), scores=np.ones(1, np.float32),
-    )  # fmt: skip
+        size_hw=(200, 100),
+        timestep_ids=("0",),
+        timestamps_s=np.zeros(1),
+        load_image=lambda _: image,
+        load_alpha=lambda _: image[..., 0],
+        landmarks_px=landmarks,
+        scores=np.ones(1, np.float32),
+    )
     frames = TrackingFrames.load(observation, 100)
     assert frames.images.shape == (1, 100, 50, 3)
-    np.testing.assert_allclose(frames.landmarks_px, 20.0)
-    assert frames.signed_distance[0, 50, 40] > 0 > frames.signed_distance[0, 50, 10]
-    assert abs(float(frames.signed_distance[0, 50, 25])) <= 1.5
+    np.testing.assert_allclose(frames.landmarks_px, landmarks / 2, atol=1e-4)
+    assert frames.crop_xyxy == (0, 0, 100, 200)
+    distance = frames.signed_distance(0)
+    assert distance[50, 40] > 0 > distance[50, 10]
+    assert abs(float(distance[50, 25])) <= 1.5
+    assert np.abs(distance).max() == 7.0
+    assert frames.matte([0])[0, 50, 40] == 1
 
 
 def test_occluded_regions_leave_both_alignments():
@@ -135,9 +148,16 @@ def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
     head = load_head("default")
     shared = SharedParameters.start(head, torch.randn(head.num_shapes), 777.7, 32)
     state = FitState(
-        rows=torch.randn(3, 18 + head.num_expressions), shared=shared, stages_done=4, photo_error=0.03, rows_error=float("inf"),
-        converged=True, units_done=2, unit_errors=(0.1, 0.2), adam={"texture": {"mean": torch.randn(3), "steps": torch.tensor(7)}},
-    )  # fmt: skip
+        rows=torch.randn(3, 18 + head.num_expressions),
+        shared=shared,
+        stages_done=4,
+        photo_error=0.03,
+        rows_error=float("inf"),
+        converged=True,
+        units_done=2,
+        unit_errors=(0.1, 0.2),
+        adam={"texture": {"mean": torch.randn(3), "steps": torch.tensor(7)}},
+    )
     Checkpoint(tmp_path / "work").save(state)
     loaded = Checkpoint(tmp_path / "work").load()
     assert loaded is not None
@@ -155,3 +175,117 @@ def test_checkpoint_returns_the_state_bit_for_bit(tmp_path):
 def test_damaged_checkpoint_starts_over(tmp_path):
     (tmp_path / "state.npz").write_bytes(b"not an archive")
     assert Checkpoint(tmp_path).load() is None
+
+
+def test_arrays_too_large_for_memory_are_files_without_a_name(monkeypatch):
+    monkeypatch.setattr("raytrack.fit.frames._IN_MEMORY_BYTES", 1000)
+    array = large_array((10, 20, 30), np.uint8)
+    assert isinstance(array, np.memmap)
+    array[3] = 7
+    assert int(array[3].sum()) == 7 * 600
+    assert not isinstance(large_array((10,), np.uint8), np.memmap)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"rounds": 0},
+        {"texture_size": 100},
+        {"final_texture_size": 0},
+        {"focal_ratio": 0.0},
+        {"focal_ratio": float("nan")},
+        {"tracking_size_px": 0},
+        {"num_key_frames": 0},
+        {"num_threads": 0},
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrackConfig(**wrong)
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="photo"):
+        Weights(photo=-1.0)
+
+
+def small_face_observation(**changes):
+    """A face of 60 px at (300, 200) in a picture of 640 × 480."""
+    points = np.random.default_rng(1).uniform((270, 170), (330, 230), (3, 478, 2)).astype(np.float32)
+    values = {
+        "size_hw": (480, 640),
+        "timestep_ids": ("0", "1", "2"),
+        "timestamps_s": np.arange(3) / 25,
+        "load_image": lambda _: np.zeros((480, 640, 3), np.uint8),
+        "load_alpha": None,
+        "landmarks_px": points,
+        "scores": np.ones(3, np.float32),
+    }
+    return SequenceObservation(**(values | changes))
+
+
+def test_pictures_are_cropped_to_the_head_and_the_camera_follows():
+    observation = small_face_observation()
+    frames = TrackingFrames.load(observation, 128)
+    left, top, right, bottom = frames.crop_xyxy
+    assert 190 < left < 230
+    assert 370 < right < 410
+    assert max(frames.size_hw) == 128
+    point = torch.tensor([[0.02, 0.01, 0.1]])
+    whole = monocular_camera(torch.tensor(900.0), (480, 640)).project(point)[0]
+    cropped = frames.camera(torch.tensor(900.0)).project(point)[0]
+    scale = torch.tensor([frames.size_hw[1] / (right - left), frames.size_hw[0] / (bottom - top)])
+    torch.testing.assert_close(cropped, (whole - torch.tensor([left, top])) * scale)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_mattes_that_say_nothing_are_left_out(value):
+    observation = small_face_observation(load_alpha=lambda _: np.full((480, 640), value, np.uint8))
+    assert not TrackingFrames.load(observation, 128).has_matte
+
+
+def test_one_bad_matte_does_not_count():
+    def alpha(number):
+        matte = np.zeros((480, 640), np.uint8)
+        if number != 1:
+            matte[140:300, 250:350] = 255
+        return matte
+
+    frames = TrackingFrames.load(small_face_observation(load_alpha=alpha), 128)
+    assert frames.matte_valid.tolist() == [True, False, True]
+    assert frames.signed_distance(1) is None
+    assert frames.signed_distance(0) is not None
+    assert frames.pixel_weights(1).min() == 1
+
+
+def test_outline_lies_between_the_pixels():
+    matte = np.zeros((5, 10), np.float32)
+    matte[:, 5:] = 1
+    assert signed_distance(matte)[2].tolist() == [-4.5, -3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 4.5]
+
+
+def test_landmarks_without_extent_are_no_face():
+    points = small_face_observation().landmarks_px.copy()
+    points[0] = 7.0
+    points[1, 5] = np.nan
+    assert small_face_observation(landmarks_px=points).detected.tolist() == [False, False, True]
+
+
+def test_links_weaken_with_time_and_break_at_missing_faces():
+    times = np.array([0.0, 0.04, 0.08, 0.16, 0.20, 2.0])
+    active = np.array([True, True, True, True, False, True])
+    assert link_weights(times, active).tolist() == pytest.approx([1, 1, 0.5, 0, 0])
+
+
+def test_axis_angle_vectors_do_not_jump_at_half_a_turn():
+    angles = torch.tensor([3.0, 3.1, -3.08, -2.98])
+    vectors = torch.stack([torch.zeros(4), torch.zeros(4), angles], dim=1)
+    steps = unwrapped(vectors)[:, 2].diff().abs()
+    assert float(steps.max()) < 0.11
+
+
+def test_a_wholly_occluded_face_is_refused():
+    config = TrackConfig(occluded=("left_half", "right_half"))
+    with pytest.raises(ConfigError, match="too few landmarks"):
+        StageRunner(small_face_observation(), load_head("default"), config)

@@ -5,12 +5,13 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from media_files import read_frames
 
 from raytrack.errors import InputError, OutputError
 from raytrack.media.config import ExtractConfig
 from raytrack.media.images import list_images, read_image, read_mask, to_uint8, write_png
 from raytrack.media.resize import downsample
-from raytrack.media.source import probe, read_frames, read_pictures
+from raytrack.media.source import probe, read_pictures
 
 
 @pytest.fixture
@@ -125,6 +126,16 @@ def test_alpha_of_a_folder(tmp_path, rgb):
     assert info.has_alpha
     np.testing.assert_array_equal(first.alpha, rgb[..., 0])
     assert (second.alpha == 255).all()
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_constant_alpha_counts_as_none(tmp_path, rgb, value):
+    for name in ("0.png", "1.png"):
+        write_png(tmp_path / name, np.dstack([rgb, np.full_like(rgb[..., 0], value)]))
+    info = probe(tmp_path)
+    assert not info.has_alpha
+    assert [picture.alpha for picture in read_pictures(info)] == [None, None]
+    np.testing.assert_array_equal(next(read_frames(info)), rgb)
 
 
 def test_bad_folders(tmp_path, rgb):

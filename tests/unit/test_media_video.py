@@ -2,19 +2,21 @@
 
 import logging
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from media_files import audio_only, encode, numbered_frames, quadrants, set_display_matrix
+from media_files import audio_only, encode, numbered_frames, quadrants, read_frames, set_display_matrix
 
 from raytrack.errors import InputError, OutputError
 from raytrack.media.encode import write_video
 from raytrack.media.orientation import Orientation, orientation_from_matrix
 from raytrack.media.probe import probe_video
-from raytrack.media.source import probe, read_frames, read_pictures
+from raytrack.media.source import probe, read_pictures
 
 B_FRAMES = {"bf": "3", "g": "10", "b-pyramid": "normal", "refs": "4"}
 
@@ -93,6 +95,42 @@ def test_alpha_channel_is_offered_and_does_not_touch_the_colour(tmp_path):
     assert info.has_alpha
     np.testing.assert_array_equal(picture.rgb, rgba[..., :3])
     np.testing.assert_array_equal(picture.alpha, rgba[..., 3])
+
+
+def test_an_alpha_channel_that_says_nothing_counts_as_none(tmp_path):
+    opaque = np.dstack([quadrants(), np.full((48, 64), 255, np.uint8)])
+    options = {"codec": "prores_ks", "pixel_format": "yuva444p10le", "source_format": "rgba"}
+    path = encode(tmp_path / "prores4444.mov", [opaque] * 3, options={"profile": "4444"}, **options)
+    assert probe_video(path).has_alpha, "the channel is there"
+    info = probe(path)
+    assert not info.has_alpha
+    assert [picture.alpha for picture in read_pictures(info)] == [None] * 3
+
+
+def test_a_matte_that_begins_late_is_found(tmp_path):
+    frames = [np.dstack([quadrants(), np.full((48, 64), 255, np.uint8)]) for _ in range(30)]
+    for frame in frames[15:]:
+        frame[:20, :, 3] = 0
+    path = encode(tmp_path / "a.mov", frames, codec="png", pixel_format="rgba", source_format="rgba")
+    assert probe(path).has_alpha
+
+
+def test_a_probe_does_not_keep_the_file_in_memory(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 512, 512, 3), np.uint8)
+    options = {"codec": "qtrle", "pixel_format": "rgb24"}
+    small = encode(tmp_path / "small.mov", noise[:2], options={"g": "1"}, **options)
+    large = encode(tmp_path / "large.mov", (noise[index % 4] for index in range(80)), options={"g": "1"}, **options)
+    assert large.stat().st_size > 60e6
+    code = (
+        "import re, sys\nfrom pathlib import Path\nfrom raytrack.media.probe import probe_video\n"
+        "def peak():\n    return int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "probe_video(Path(sys.argv[1]))\nbefore = peak()\n"
+        "assert probe_video(Path(sys.argv[2])).keyframe_pts.size == 80\nprint(peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(small), str(large)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 20_000, "kB more than for a small file"
 
 
 def test_footage_without_alpha_offers_none(tmp_path):
@@ -369,3 +407,10 @@ def test_probe_does_not_depend_on_the_name(tmp_path):
 def test_times_increase(tmp_path):
     info = probe(encode(tmp_path / "b.mp4", numbered_frames(30), options=B_FRAMES))
     assert all(b > a for a, b in pairwise(info.pts))
+
+
+def test_a_rate_too_low_for_a_video_is_the_lowest_there_is(tmp_path):
+    write_video(tmp_path / "slow.mp4", numbered_frames(2), 1e-9)
+    assert probe(tmp_path / "slow.mp4").timestamps_s[1] == pytest.approx(1001)
+    with pytest.raises(ValueError, match="positive and finite"):
+        write_video(tmp_path / "never.mp4", numbered_frames(2), float("inf"))

@@ -3,11 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from media_files import read_frames
 from test_observe_matting import drawn_person
 
 from raytrack.assets import asset_path
 from raytrack.errors import ConfigError
-from raytrack.media.source import probe, read_frames
+from raytrack.media.source import probe
 from raytrack.observe.blazeface import BlazeFace, box_overlap
 from raytrack.observe.config import LandmarkConfig
 from raytrack.observe.crop import Window, crop, to_image

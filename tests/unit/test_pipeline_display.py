@@ -1,7 +1,10 @@
 """What a person sees: the plan, progress with the time left, failures and how to try again."""
 
+import errno
 import io
 import re
+import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from raytrack.pipeline.outcome import RunReport, SequenceOutcome
 from raytrack.pipeline.plan import PartState, SequencePlan
 from raytrack.pipeline.records import FailureRecord
 from raytrack.pipeline.report import write_report
+from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.worker import Failure, ItemResult
 
@@ -143,7 +147,7 @@ def test_the_report_says_where_how_good_what_failed_and_what_to_do(out):
         summary={"sequences": {"a": scores}},
     )
     stream = io.StringIO()
-    write_report(report, stream, retry="raytrack run a.mp4 b.mp4 --out o")
+    write_report(report, Screen(stream), retry="raytrack run a.mp4 b.mp4 --out o")
     lines = stream.getvalue().splitlines()
     assert lines[0] == f"a: 27.2 dB, worst frame L1 0.050, landmarks 1.23 px, 90 frames; preview {out}/preview/a.mp4"
     assert lines[1] == "b: track failed (bug): KeyError: 'x'"
@@ -151,6 +155,27 @@ def test_the_report_says_where_how_good_what_failed_and_what_to_do(out):
     assert lines[4] == f"1 of 2 sequences finished in 1:15; scores in {out}/summary.json"
     assert lines[5] == "to try again: raytrack run a.mp4 b.mp4 --out o"
     assert report.exit_code == 3
+
+
+class Closed(io.StringIO):
+    """A stream that nobody reads any more after the first line."""
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_screen_that_is_gone_ends_nothing(out, live):
+    stream = Closed()
+    display = Display(stream, live=live)
+    plan = plan_of(out, frames=[DONE], track=[RUNNING])
+    display.planned([plan], STAGES, "2 CPUs")
+    display.ended(plan, STAGES[0], 0, ItemResult(seconds=1, warnings=("odd",)), final=True)
+    display.tick()
+    display.close()
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_progress_files_come_and_go(tmp_path):
@@ -193,3 +218,44 @@ def test_doctor_wants_clusters_to_ask_for_a_token(monkeypatch):
     assert checks["ray"].verdict == "bad"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     assert {check.name: check for check in doctor.examine()}["ray"].verdict == "ok"
+
+
+def test_doctor_survives_what_it_should_find():
+    """Each package that raytrack needs is missing, one check after the other says so, and how to get it."""
+    code = (
+        "import importlib.metadata, sys\n"
+        "class Gone:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in {'torch', 'av', 'numba', 'cv2', 'pyarrow', 'numpy'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}')\n"
+        "sys.meta_path.insert(0, Gone())\n"
+        "def missing(name):\n    raise importlib.metadata.PackageNotFoundError(name)\n"
+        "importlib.metadata.version = missing\n"
+        "from raytrack import cli\nsys.exit(cli.main(['doctor', '--warm']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    advice = {line.split(":")[0]: lines[i + 1] for i, line in enumerate(lines) if line.startswith("bad")}
+    for name, package in {
+        "torch": "torch",
+        "ray": "ray",
+        "opencv": "opencv-python-headless",
+        "video": "av",
+        "tables": "pyarrow",
+        "kernel cache": "numba",
+        "kernels": "numba",
+    }.items():
+        assert f"pip install --force-reinstall {package}" in advice[f"bad   {name}"]
+    assert any(line.startswith("ok    assets") for line in lines)
+
+
+def test_doctor_survives_a_library_that_cannot_be_loaded(monkeypatch):
+    def broken() -> doctor.Check:
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "_torch", broken)
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["torch"].verdict == "bad"
+    assert "libcudart" in checks["torch"].finding
+    assert checks["disk"].verdict != "bad"

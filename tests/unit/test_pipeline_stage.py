@@ -1,13 +1,20 @@
 """Fingerprints: they change with whatever a result depends on, and with nothing else."""
 
+import ast
 import dataclasses
+import inspect
+import re
+import textwrap
 
 import pyarrow as pa
 import pytest
 
-from raytrack.config import PipelineConfig, RunConfig
+from raytrack.config import PipelineConfig, RunConfig, SequenceConfig
 from raytrack.fit.config import TrackConfig
+from raytrack.pipeline import code
+from raytrack.pipeline import stage as stage_module
 from raytrack.pipeline.stage import Stage, StageOutput, chunks, fingerprint, select
+from raytrack.pipeline.stages import all_stages
 
 
 def nothing(context):
@@ -58,13 +65,59 @@ def test_fingerprint_changes_with_what_the_result_depends_on(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"config": RunConfig(track=TrackConfig(rounds=9))},
+        {"config": RunConfig(track=TrackConfig(rounds=1))},
         {"config": RunConfig(pipeline=PipelineConfig(cpus=7, chunk_frames=3))},
         {"stage": dataclasses.replace(STAGE, timeout_s=1, retries=0, actor=True, cost=9)},
     ],
 )
 def test_fingerprint_is_blind_to_the_rest(change):
     assert print_of(**change) == print_of()
+
+
+def test_fingerprint_changes_with_the_code(monkeypatch, tmp_path):
+    package = tmp_path / "raytrack"
+    (package / "fit").mkdir(parents=True)
+    (package / "media").mkdir()
+    (package / "fit" / "a.py").write_text("x = 1")
+    (package / "media" / "b.py").write_text("y = 1")
+    monkeypatch.setattr(code, "_PACKAGE", package)
+    fitting = dataclasses.replace(STAGE, code=("fit",))
+
+    def print_anew():
+        code.code_sha256.cache_clear()
+        return print_of(fitting)
+
+    before = print_anew()
+    (package / "media" / "b.py").write_text("y = 2")
+    assert print_anew() == before, "code that the stage does not use"
+    (package / "fit" / "a.py").write_text("x = 2")
+    changed = print_anew()
+    assert changed != before
+    (package / "fit" / "a.py").rename(package / "fit" / "c.py")
+    assert print_anew() != changed
+    monkeypatch.setattr(stage_module, "__version__", "99")
+    assert print_anew() != changed
+    with pytest.raises(ValueError, match="no source 'nothing'"):
+        code.code_sha256("nothing")
+    code.code_sha256.cache_clear()
+
+
+def imported_units(path) -> set[str]:
+    """Sub-packages of raytrack that a module imports, at any depth."""
+    modules = (node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+    return {module.split(".")[1] for module in modules if module and module.startswith("raytrack.")}
+
+
+def test_stages_name_all_the_code_that_they_use(repository):
+    package = repository / "raytrack"
+    for stage in all_stages(RunConfig()):
+        function = textwrap.dedent(inspect.getsource(stage.function))
+        named = set(stage.code)
+        for unit in [name for name in stage.code if "/" not in name]:
+            for path in (package / unit).rglob("*.py"):
+                named_or_plain = named | {"errors", "assets", "tables"}
+                assert imported_units(path) <= named_or_plain, f"{stage.name}: {path.name}"
+        assert {name.split(".")[1] for name in re.findall(r"from (raytrack\.\w+)", function)} - {"pipeline"} <= named
 
 
 def test_chunk_bounds_count_where_a_stage_is_cut_into_chunks():
@@ -88,3 +141,17 @@ def test_select_takes_what_the_targets_need():
         select(stages, ("y",))
     with pytest.raises(ValueError, match="does not stand before it"):
         select(stages[::-1], ("x",))
+
+
+@pytest.mark.parametrize(
+    ("num_sequences", "cpus", "sequential", "expected"),
+    [(1, 8, False, 8), (2, 8, False, 4), (3, 8, False, 2), (20, 8, False, 1), (5, 8, True, 8), (1, 1, False, 1)],
+)
+def test_long_stages_share_all_cpus(num_sequences, cpus, sequential, expected):
+    sequences = tuple(SequenceConfig(video=f"{index}.mp4") for index in range(num_sequences))
+    config = RunConfig(sequences=sequences, pipeline=PipelineConfig(cpus=cpus))
+    given = {stage.name: stage.resources.cpus for stage in all_stages(config, sequential=sequential)}
+    assert {given[name] for name in ("track", "render", "export")} == {expected}
+    assert {given[name] for name in ("frames", "alphas", "landmarks")} == {1}
+    set_by_hand = RunConfig(sequences=sequences, pipeline=PipelineConfig(cpus=cpus, track_cpus=3))
+    assert {stage.resources.cpus for stage in all_stages(set_by_hand) if stage.name == "track"} == {3}

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raytrack.errors import ConfigError, RaytrackError
+from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.tables.keys import SequenceKey, safe_name
 from raytrack.tables.store import part_path, read_footer, read_part, read_parts, read_table, write_part
 
@@ -84,7 +84,7 @@ def test_a_failed_write_leaves_the_old_part(out, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pyarrow.parquet.write_table", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match=r"cannot be written \(No space"):
         write_part(path, rows(6), fingerprint="new")
     assert read_footer(path).fingerprint == "old"
     assert [item.name for item in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,105 @@
+"""Whether the disk has room for what a run will write: asked before any work."""
+
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from raytrack.config import RunConfig
+from raytrack.errors import OutputError, RaytrackError
+from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.sources import source_path
+from raytrack.tables.store import read_part
+
+logger = logging.getLogger(__name__)
+
+# Measured on the demo and on faces filmed with webcam and studio cameras; noisy footage takes the more.
+_PICTURE_BYTES_PER_PIXEL = 1.5
+_MASK_BYTES_PER_PIXEL = 0.06
+_PREVIEW_BYTES_PER_FRAME = 30e3
+_DATASET_BYTES_PER_FRAME = 400e3
+"""A mesh, head parameters, expressions."""
+_TRACK_BYTES = 40e6
+"""Of a whole sequence, with its checkpoints."""
+_WARN_SHARE = 0.8
+_GB = 1e9
+
+
+def check_space(config: RunConfig, out: Path, plans: Iterable[SequencePlan]) -> str:
+    """Compare what is still to be written with the room there is.
+
+    Args:
+        config: The run's configuration.
+        out: The output folder, which exists.
+        plans: What is left to do.
+
+    Returns:
+        A warning where it will be tight, else "".
+
+    Raises:
+        OutputError: There is not enough room.
+    """
+    needed = sum(_bytes_to_write(config, plan) for plan in plans if not plan.finished)
+    free = shutil.disk_usage(out).free
+    if needed <= _WARN_SHARE * free:
+        return ""
+    finding = f"{out}: this run will write about {needed / _GB:.1f} GB, and {free / _GB:.1f} GB are free"
+    advice = (
+        "free some space or choose another --out; less is written with a lower --target-fps, `max_frames` under "
+        "`extract` in a job file, fewer --downsample-scales, and by `raytrack track`, which leaves out the pictures, "
+        "the preview and the dataset"
+    )
+    if needed > free:
+        raise OutputError(f"{finding}: {advice}")
+    return f"{finding}: should that be too little, {advice}"
+
+
+def expected_bytes(config: RunConfig, num_frames: int, size_hw: tuple[int, int]) -> dict[str, float]:
+    """About how much each stage writes for a sequence, by stage."""
+    pixels = num_frames * size_hw[0] * size_hw[1]
+    pair = (_PICTURE_BYTES_PER_PIXEL + _MASK_BYTES_PER_PIXEL) * pixels
+    return {
+        "frames": _PICTURE_BYTES_PER_PIXEL * pixels,
+        "downsample": _PICTURE_BYTES_PER_PIXEL * sum(pixels / scale**2 for scale in config.extract.downsample_scales),
+        "alphas": 0.0 if config.matting == "none" else _MASK_BYTES_PER_PIXEL * pixels,
+        "track": _TRACK_BYTES,
+        "render": pair + _PREVIEW_BYTES_PER_FRAME * num_frames,
+        "export": pair + _DATASET_BYTES_PER_FRAME * num_frames,
+    }
+
+
+def _bytes_to_write(config: RunConfig, plan: SequencePlan) -> float:
+    """Of a sequence's stages that are not done, less what there is of them already."""
+    footage = _frames_and_size(config, plan)
+    if footage is None:
+        return 0.0
+    expected = expected_bytes(config, *footage)
+    to_do = [stage for stage in plan.stages if not plan.stage_done(stage.name)]
+    return sum(
+        max(0.0, expected.get(stage.name, 0.0) - sum(_bytes_under(plan, pattern) for pattern in stage.folders))
+        for stage in to_do
+    )
+
+
+def _bytes_under(plan: SequencePlan, pattern: str) -> int:
+    paths = plan.out.glob(pattern.format(sequence=plan.name, pid="*"))
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _frames_and_size(config: RunConfig, plan: SequencePlan) -> tuple[int, tuple[int, int]] | None:
+    """Number of frames and their (height, width); None where that cannot be told, which a stage will report."""
+    probes = [stage for stage in plan.stages if stage.name == "probe"]
+    if not probes:
+        return None
+    try:
+        if plan.stage_done("probe"):
+            (row,) = read_part(probes[0].part_path(plan.out, plan.key, 0)).to_pylist()
+            return (row["num_frames"], (row["height"], row["width"])) if "height" in row else None
+        from raytrack.datasets.monocular import monocular_sequence  # noqa: PLC0415 (the driver's only use of it)
+
+        sequence = monocular_sequence(source_path(plan.sequence.video), name=plan.name, extract=config.extract)
+    except RaytrackError as error:
+        logger.info("%s: room on the disk is not checked: %s", plan.name, error)
+        return None
+    return sequence.num_frames, sequence.size_hw
