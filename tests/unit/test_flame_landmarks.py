@@ -83,6 +83,9 @@ def test_some_of_face_meshs_points_are_read(tmp_path):
         ({"something": np.zeros(3)}, "not a landmark embedding that is known"),
         ({**FULL, "full_lmk_faces_idx": FULL["full_lmk_faces_idx"] + 9900}, "on no face of FLAME"),
         ({**FULL, "full_lmk_faces_idx": np.arange(7)}, "of shapes"),
+        ({"full_lmk_faces_idx": FULL["full_lmk_faces_idx"]}, "not a landmark embedding"),
+        ({"lmk_face_idx": np.arange(3)}, "not a landmark embedding"),
+        ({"lmk_face_idx": np.array(["a"]), "lmk_b_coords": weights(1)}, "expected numbers"),
         ({"dynamic_lmk_faces_idx": np.arange(5), "dynamic_lmk_bary_coords": weights(5), **STATIC}, "79 × 17"),
         (
             {"lmk_face_idx": np.arange(2), "lmk_b_coords": weights(2), "landmark_indices": np.array([1, 478])},

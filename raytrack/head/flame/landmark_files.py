@@ -46,17 +46,24 @@ def read_landmark_files(paths: tuple[Path, ...]) -> GivenLandmarks:
     values: dict[str, Any] = {}
     for path in paths:
         found = _read(path)
-        if "landmark_indices" in found:
-            given = _with_facemesh(given, path, found)
-        elif "lmk_face_idx" in found:
-            kind = _STATIC if np.ndim(array_of(found["lmk_face_idx"])) == 1 else _DYNAMIC
-            weights = found.get("lmk_b_coords", found.get("lmk_b_coords_dynamic"))
-            values |= {f"{kind}_faces_idx": found["lmk_face_idx"], f"{kind}_bary_coords": weights}
-        elif f"{_STATIC}_faces_idx" in found or f"{_FULL}_faces_idx" in found:
-            values |= found
-        else:
-            raise AssetError(f"{path}: not a landmark embedding that is known; it holds {', '.join(sorted(found))}")
+        try:
+            if "landmark_indices" in found:
+                given = _with_facemesh(given, path, found)
+            else:
+                values |= _ibug_values(path, found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise AssetError(f"{path}: not a landmark embedding ({error})") from error
     return _with_ibug(given, values, paths)
+
+
+def _ibug_values(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What one file says about the iBUG points, under the names of the file that holds them all."""
+    if "lmk_face_idx" in found:
+        kind = _STATIC if array_of(found["lmk_face_idx"]).ndim == 1 else _DYNAMIC
+        return {f"{kind}_faces_idx": found["lmk_face_idx"], f"{kind}_bary_coords": found["lmk_b_coords"]}
+    if f"{_STATIC}_faces_idx" in found or f"{_FULL}_faces_idx" in found:
+        return found
+    raise AssetError(f"{path}: not a landmark embedding that is known; it holds {', '.join(sorted(found))}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -105,16 +112,16 @@ def _with_ibug(given: GivenLandmarks, values: dict[str, Any], paths: tuple[Path,
     where = ", ".join(map(str, paths))
     contour = None
     if f"{_DYNAMIC}_faces_idx" in values:
-        flat = _embedding(where, values[f"{_DYNAMIC}_faces_idx"], values[f"{_DYNAMIC}_bary_coords"])
+        flat = _embedding(where, values[f"{_DYNAMIC}_faces_idx"], values.get(f"{_DYNAMIC}_bary_coords"))
         contour = _by_yaw(where, flat)
     if f"{_FULL}_faces_idx" in values:
-        full = _embedding(where, values[f"{_FULL}_faces_idx"], values[f"{_FULL}_bary_coords"])
+        full = _embedding(where, values[f"{_FULL}_faces_idx"], values.get(f"{_FULL}_bary_coords"))
         if len(full.faces) < _IBUG:
             raise AssetError(f"{where}: {len(full.faces)} landmarks, expected {_IBUG}")
         ibug = LandmarkEmbedding(faces=full.faces[:_IBUG], barycentric=full.barycentric[:_IBUG])
         return replace(given, ibug=ibug, contour=contour)
     if f"{_STATIC}_faces_idx" in values and contour is not None:
-        static = _embedding(where, values[f"{_STATIC}_faces_idx"], values[f"{_STATIC}_bary_coords"])
+        static = _embedding(where, values[f"{_STATIC}_faces_idx"], values.get(f"{_STATIC}_bary_coords"))
         inner = slice(0, _IBUG - _JAWLINE)
         front = int((contour.yaw_deg == 0).nonzero()[0, 0])
         ibug = LandmarkEmbedding(
