@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
-_CANDIDATES = 16
+_CANDIDATES = 24
 """Triangles tried for each point: those with the nearest centres. Ample where triangles are of similar size."""
 
 
@@ -41,11 +41,29 @@ def nearest_on_mesh(
     _, found = KDTree(triangles.mean(axis=1)).query(points, k=count)
     found = np.asarray(found).reshape(len(points), count)
     repeated = np.repeat(points, count, axis=0)
-    weights = nearest_barycentric(repeated, triangles[found.reshape(-1)])
-    nearest = (triangles[found.reshape(-1)] * weights[..., None]).sum(axis=1)
+    candidates = triangles[found.reshape(-1)]
+    weights = nearest_barycentric(repeated, candidates)
+    nearest = (candidates * weights[..., None]).sum(axis=1)
     best = np.linalg.norm(nearest - repeated, axis=1).reshape(len(points), count).argmin(axis=1)
     rows = np.arange(len(points))
     return SurfacePoints(faces=found[rows, best], barycentric=weights.reshape(len(points), count, 3)[rows, best])
+
+
+def distance_to_surface(
+    points: Float[np.ndarray, "points 3"],
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+) -> Float[np.ndarray, " points"]:
+    """Distance of each point to the nearest point of a mesh's surface, in the unit of the points."""
+    nearest = nearest_on_mesh(points, vertices, faces).on(vertices, faces)
+    return np.linalg.norm(nearest - points, axis=-1)
+
+
+def closest_on_triangles(
+    points: Float[np.ndarray, "pairs 3"], triangles: Float[np.ndarray, "pairs 3 3"]
+) -> Float[np.ndarray, "pairs 3"]:
+    """The nearest point of each triangle to its point."""
+    return (triangles * nearest_barycentric(points, triangles)[..., None]).sum(axis=1)
 
 
 def nearest_barycentric(
@@ -59,7 +77,9 @@ def nearest_barycentric(
     offset = points - triangles[:, 0]
     a, b, c = (first**2).sum(1), (first * second).sum(1), (second**2).sum(1)
     d, e = (first * offset).sum(1), (second * offset).sum(1)
-    determinant = np.maximum(a * c - b * b, 1e-30)
+    determinant = a * c - b * b
+    is_flat = determinant <= 1e-14 * a * c  # all three corners on a line: only its edges count
+    determinant = np.where(is_flat, 1, determinant)
     v, w = (c * d - b * e) / determinant, (a * e - b * d) / determinant
     plane = np.stack([1 - v - w, v, w], axis=1)
     choices = [_on_edge(points, triangles, corner, (corner + 1) % 3) for corner in range(3)]
@@ -67,7 +87,8 @@ def nearest_barycentric(
         [np.linalg.norm((triangles * choice[..., None]).sum(1) - points, axis=1) for choice in choices]
     )
     edge = np.stack(choices)[distances.argmin(axis=0), np.arange(len(points))]
-    return np.where((plane >= 0).all(axis=1, keepdims=True), plane, edge)
+    is_inside = (plane >= 0).all(axis=1) & ~is_flat
+    return np.where(is_inside[:, None], plane, edge)
 
 
 def _on_edge(points: np.ndarray, triangles: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from raytrack.geometry.closest import SurfacePoints, nearest_on_mesh
-from raytrack.head.flame.registration import Pairs, Skin, aligned, register
+from raytrack.geometry.similarity import best_similarity
+from raytrack.head.flame.registration import Pairs, Skin, register
 from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding, SeenLandmarks, embedded_points
 from raytrack.head.model import HeadModel
 
@@ -98,7 +99,7 @@ def find_counterpart(head: HeadModel, shipped: HeadModel, find: LandmarkFinder |
     else:
         own = pairs.source.on(vertices, head.faces.numpy()[own_mask])
         other = pairs.target
-    moved = aligned(vertices, own, other)
+    moved = best_similarity(own, other)(vertices)
     moved = register(Skin(vertices=moved, faces=head.faces.numpy()[own_mask]), target, pairs)
     for name in ("left_eyeball", "right_eyeball"):
         chosen = head.region(name).numpy()

@@ -47,26 +47,6 @@ class Pairs:
     target: Float[np.ndarray, "pairs 3"]
 
 
-def aligned(
-    points: Float[np.ndarray, "points 3"], source: Float[np.ndarray, "pairs 3"], target: Float[np.ndarray, "pairs 3"]
-) -> Float[np.ndarray, "points 3"]:
-    """Points moved by the similarity that best takes `source` to `target` (Umeyama, 1991).
-
-    Raises:
-        ValueError: Fewer than three pairs, or pairs without extent.
-    """
-    if len(source) < 3:
-        raise ValueError(f"need three or more pairs of points, got {len(source)}")
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    spread = ((source - source_mean) ** 2).sum()
-    if spread < 1e-12:
-        raise ValueError("the points coincide: no similarity aligns them")
-    left, singular, right = np.linalg.svd((target - target_mean).T @ (source - source_mean))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    scale = (singular * signs).sum() / spread
-    return scale * (points - source_mean) @ ((left * signs) @ right).T + target_mean
-
-
 def register(source: Skin, target: Skin, pairs: Pairs) -> Float[np.ndarray, "vertices 3"]:
     """The source's vertices laid over the target; vertices outside its faces keep their place.
 
