@@ -1,4 +1,4 @@
-"""The command line: `raytrack run | preprocess | track | export | status | doctor | purge | assets`."""
+"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge | assets`."""
 
 import io
 import logging
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from raytrack.config import RunConfig, from_mapping, load_job, resolved
+from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 
 _JOB_SUFFIXES = {".yaml", ".yml"}
@@ -59,6 +59,8 @@ class JobOptions:
     """Take so many frames a second."""
     downsample_scales: Annotated[tuple[int, ...], _shown("INT ...")] = ()
     """Also keep the frames at 1/2, 1/4 ... of their size."""
+    downsample: Annotated[int | None, _shown("INT")] = None
+    """Work at 1/n of the size; for datasets of calibrated cameras."""
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -95,6 +97,24 @@ class Export(JobOptions):
     """Preprocess, track and write datasets, without final pictures and preview."""
 
     targets: ClassVar[tuple[str, ...]] = ("downsample", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Union:
+    """Make one dataset of those of a subject's sequences, with whole sequences held out for testing."""
+
+    datasets: Annotated[tuple[Path, ...], tyro.conf.Positional, _shown("DATASET ...")]
+    """Folders that `raytrack export` wrote, such as OUT/export/EMO-1."""
+    out: Path
+    """The union's folder, beside the datasets, for it refers to them as ../SEQUENCE."""
+    mode: Literal["random_group", "random_single", "last"] = "random_group"
+    """Which sequences test: one in every ten or so, a single one, or the last one named."""
+    subject: str = ""
+    """Decides what is random; by default the subject of the run that made the datasets."""
+    copy: Flag = False
+    """Copy the datasets into the union, which may then lie anywhere."""
+    link: Flag = False
+    """Link the datasets into the union, which may then lie anywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +176,7 @@ class Assets:
     ]
 
 
-Command = Run | Preprocess | Track | Export | Status | Doctor | Purge | Assets
+Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge | Assets
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -196,6 +216,8 @@ def _start_logging() -> None:
 def _carry_out(command: Command, arguments: list[str]) -> int:
     if isinstance(command, JobOptions):
         return _run(command, arguments)
+    if isinstance(command, Union):
+        return _union(command)
     if isinstance(command, Status):
         return _status(command)
     if isinstance(command, Doctor):
@@ -243,6 +265,7 @@ def option_overrides(options: JobOptions) -> dict[str, Any]:
         "head": options.head,
         "matting": options.matting,
         "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
+        "capture": {"downsample": options.downsample},
         "track": track,
         "export": {"background_color": options.background_color},
         "pipeline": {"cpus": options.cpus},
@@ -263,7 +286,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = job_config(options)
+    config = expanded(job_config(options))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -281,6 +304,26 @@ def _interrupt(*_: object) -> None:
 
 def _spelled(arguments: list[str]) -> str:
     return shlex.join(["raytrack", *arguments])
+
+
+def _union(command: Union) -> int:
+    from raytrack.export.config import UnionConfig  # noqa: PLC0415
+    from raytrack.export.union import union_datasets  # noqa: PLC0415
+
+    if command.copy and command.link:
+        raise ConfigError("give --copy or --link, not both")
+    placement = "copy" if command.copy else "link" if command.link else "refer"
+    config = UnionConfig(mode=command.mode, placement=placement)
+    union = union_datasets(command.datasets, command.out, config, subject=command.subject)
+    counts = ", ".join(f"{count} {split}" for split, count in union.num_frames.items())
+    print(f"{command.out}: {union.num_timesteps} timesteps; frames: {counts}")
+    print(f"trained: {' '.join(union.train_sequences)}; tested: {' '.join(union.test_sequences)}")
+    if not union.same_identity:
+        print(
+            "note: each sequence has a shape of its own, kept in its parameter files; readers that take timestep 0's "
+            "for all, as GaussianAvatars does, will be a little off in the others"
+        )
+    return 0
 
 
 def _status(command: Status) -> int:

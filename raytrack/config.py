@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
+from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
@@ -27,22 +29,54 @@ _Config = TypeVar("_Config")
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
-    """One sequence of a job: where its footage is and what it is called.
+    """One sequence of a job: where its footage is and what it is called. Either a video, or a part of a dataset.
 
     Paths are relative to the job file; ``assets:NAME`` is a file that ships with raytrack.
     """
 
-    video: str
+    video: str = ""
     """A video file, or a folder of images."""
     name: str = ""
-    """Names the sequence's folders; by default the video's name."""
+    """Names the sequence's folders; by default the video's name, or subject and sequence of a dataset."""
     dataset: str = "monocular"
+    """With `root`: `nersemble-v1` or `nersemble-v2`; else any name."""
+    root: str = ""
+    """Folder of a dataset. Subject and sequence then say what of it is meant, perhaps many sequences."""
     subject: str = ""
-    """Who is seen; by default the sequence's name."""
+    """Who is seen; by default the sequence's name. Of a dataset: names or patterns (``0*``) separated by spaces; by
+    default all."""
+    sequence: str = ""
+    """Of a dataset: names or patterns separated by spaces; by default all. `EMO-1` means the folder `EMO-1`, else
+    `EMO-1-…`."""
+    occluded: tuple[str, ...] = ()
+    """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
     """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
     ground_truth: str = ""
     """What the tracker should have found, where the footage was rendered; adds `ground_truth` to the summary."""
+
+    def __post_init__(self) -> None:
+        """Check that it is one kind of sequence or the other.
+
+        Raises:
+            ValueError: Neither or both are given, or a dataset is of a kind that is not known.
+        """
+        if bool(self.video) == bool(self.root):
+            raise ValueError("a sequence needs either a `video`, or the `root` of a dataset with what is meant of it")
+        if self.root and self.dataset not in KINDS:
+            raise ValueError(f"a `root` needs a `dataset` that is {' or '.join(KINDS)}, got {self.dataset!r}")
+        if self.sequence and not self.root:
+            raise ValueError(f"`sequence` {self.sequence!r} needs the `root` of a dataset; a video has a `name`")
+
+    @property
+    def footage(self) -> str:
+        """Where it comes from, for people."""
+        return self.video or self.root
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it may mean several sequences, and has no key yet; see `expanded`."""
+        return bool(self.root) and not (self.name and self.subject and self.sequence)
 
     @property
     def key(self) -> SequenceKey:
@@ -93,12 +127,20 @@ class RunConfig:
     head: str = DEFAULT_HEAD
     """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
     """How the person is told from the background; `auto` takes masks or an alpha channel where there are some."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
+        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
+        if regions == self.track.occluded:
+            return self
+        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
 
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
@@ -108,12 +150,14 @@ class RunConfig:
         """
         seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
+            if sequence.is_pattern:
+                continue
             name = sequence.key.sequence
             if other := seen.get(name.lower()):
                 both = (other.key.sequence, name)
                 fault = f"two sequences are called {name!r}" if len(set(both)) == 1 else f"{both} differ only in case"
                 raise ConfigError(
-                    f"{fault} ({other.video} and {sequence.video}): write a job file that gives each a `name`"
+                    f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting in ("selfie", "none"):
@@ -124,7 +168,7 @@ class RunConfig:
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a job file; the paths in it become absolute.
+    """Read a job file; the paths in it become absolute. What may stand for many sequences stays: see `expanded`.
 
     Args:
         path: A YAML file whose keys are the fields of `RunConfig`.
@@ -163,12 +207,15 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
         dataclasses.replace(
             sequence,
             video=absolute(sequence.video),
+            root=absolute(sequence.root),
             masks=absolute(sequence.masks),
             ground_truth=absolute(sequence.ground_truth),
         )
         for sequence in config.sequences
     )
-    return dataclasses.replace(config, sequences=sequences, head=_resolved_head(config.head, absolute))
+    head = _resolved_head(config.head, absolute)
+    capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
+    return dataclasses.replace(config, sequences=sequences, head=head, capture=capture)
 
 
 def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
@@ -183,6 +230,28 @@ def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
         return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
     except AssetError as error:
         raise ConfigError(str(error)) from error
+
+
+def expanded(config: RunConfig) -> RunConfig:
+    """The configuration with every sequence of a dataset listed by itself, with name, subject and folder.
+
+    Raises:
+        ConfigError: A dataset is not there, a name or pattern means nothing in it, or two sequences share a name.
+    """
+    table = Path(config.capture.occlusions) if config.capture.occlusions else None
+    sequences: list[SequenceConfig] = []
+    for entry in config.sequences:
+        if not entry.root:
+            sequences.append(entry)
+            continue
+        found = find_sequences(Layout(kind=entry.dataset, root=Path(entry.root)), entry.subject, entry.sequence)
+        if entry.name and len(found) > 1:
+            raise ConfigError(f"{len(found)} sequences cannot all be called {entry.name!r}: leave `name` out")
+        for one in found:
+            regions = dict.fromkeys((*entry.occluded, *occluded_regions(one.subject, table)))
+            names = {"name": entry.name or one.name, "subject": one.subject, "sequence": one.sequence}
+            sequences.append(dataclasses.replace(entry, **names, occluded=tuple(regions)))
+    return dataclasses.replace(config, sequences=tuple(sequences))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""Which of a clip's frames are taken."""
+"""Which of a clip's frames, or of a rig's cameras, are taken."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from raytrack.datasets.config import SubsetConfig
 
 
 def select_frames(
@@ -28,3 +32,25 @@ def select_frames(
         middles = (elapsed[1:] + elapsed[:-1]) / 2 + 1e-9
         indices = np.unique(np.searchsorted(middles, ticks))
     return indices[::every][:max_frames]
+
+
+def select_subset(numbers: Sequence[int], subset: SubsetConfig) -> tuple[int, ...]:
+    """The numbers that are taken of increasing ones: first one or a range, of those every n-th, of those so many.
+
+    Args:
+        numbers: What there is, such as the frames 0 … n − 1, or the places in the rig of the cameras at hand.
+        subset: Its `only`, `start` and `stop` are such numbers, whether or not all smaller ones are there.
+
+    Returns:
+        Nothing where the subset names nothing that is there.
+    """
+    if subset.only is not None:
+        only = numbers[-1] + 1 + subset.only if subset.only < 0 and numbers else subset.only
+        return tuple(number for number in numbers if number == only)
+    last = subset.stop if subset.stop is not None else float("inf")
+    taken = [number for number in numbers if (subset.start or 0) <= number < last][:: subset.every]
+    if subset.count is None or subset.count >= len(taken):
+        return tuple(taken)
+    # Halves are rounded up, whatever the platform.
+    steps = max(subset.count - 1, 1)
+    return tuple(taken[(2 * place * (len(taken) - 1) + steps) // (2 * steps)] for place in range(subset.count))

@@ -4,6 +4,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 BackgroundColor = Literal["white", "black", "transparent"]
+UnionMode = Literal["random_group", "random_single", "last"]
+UnionPlacement = Literal["refer", "copy", "link"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnionConfig:
+    """How the datasets of one subject's sequences become one."""
+
+    mode: UnionMode = "random_group"
+    """Which whole sequences are held out for testing: one in every ten or so, a single one, or the last one named.
+    What is random is decided by the subject's name."""
+    placement: UnionPlacement = "refer"
+    """`refer` names the sequences' files as ``../<sequence>/…``, so the union must lie beside them; `copy` and `link`
+    put them into the union."""
 
 
 @dataclass(frozen=True, kw_only=True)

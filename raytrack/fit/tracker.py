@@ -67,9 +67,7 @@ def track_sequence(
         ValueError: A picture is not of the observation's size.
     """
     if not observation.detected.any():
-        raise NoFaceError(
-            "no face was found in any frame: check the footage and its rotation; a face must be about 40 px or larger"
-        )
+        raise NoFaceError
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     threads = torch.get_num_threads()
     try:

@@ -42,9 +42,7 @@ def vertex_adjacency(faces: Int[np.ndarray, "faces 3"], num_vertices: int) -> sp
     """Symmetric 0/1 matrix of the vertices that share an edge."""
     edges = half_edges(faces)
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
-    matrix = sp.coo_matrix(
-        (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices)
-    ).tocsr()
+    matrix = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(num_vertices, num_vertices))
     matrix.data[:] = 1
     return matrix
 
@@ -53,15 +51,15 @@ def uniform_laplacian(faces: Int[np.ndarray, "faces 3"], num_vertices: int) -> s
     """I − D⁻¹A: a vertex less the mean of its neighbours. A vertex without neighbours keeps its own value."""
     adjacency = vertex_adjacency(faces, num_vertices)
     degree = np.maximum(np.asarray(adjacency.sum(axis=1)).ravel(), 1)
-    laplacian = sp.identity(num_vertices, dtype=np.float32) - sp.diags((1 / degree).astype(np.float32)) @ adjacency
-    return laplacian.tocsr().astype(np.float32)
+    averages = sp.diags((1 / degree).astype(np.float32)) @ adjacency
+    return sp.csr_matrix(sp.csr_matrix(sp.identity(num_vertices)) - averages, dtype=np.float32)
 
 
 def faces_of_vertices(
     faces: Int[np.ndarray, "faces 3"], vertex_mask: Bool[np.ndarray, " vertices"]
 ) -> Bool[np.ndarray, " faces"]:
     """Faces all of whose three vertices are in the mask."""
-    return vertex_mask[faces].all(axis=1)
+    return np.asarray(vertex_mask[faces].all(axis=1))
 
 
 def vertex_normals(

@@ -6,7 +6,7 @@ from pathlib import Path
 from raytrack.pipeline.records import FailureRecord, last_failures, last_started
 from raytrack.pipeline.stage import Stage
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.store import part_path, read_footer, read_part, sequence_folders
+from raytrack.tables.store import part_path, read_footer, read_number, read_part, sequence_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def _is_whole(stage: Stage, stages: tuple[Stage, ...], parts: dict[str, list[Pat
         return True
     if not parts.get(stage.fan_out):
         return False
-    num_frames = int(read_part(parts[stage.fan_out][0])["num_frames"][0].as_py())
+    num_frames = read_number(parts[stage.fan_out][0], "num_frames")
     first_cut = next(other.name for other in stages if other.fan_out == stage.fan_out)
     if not parts[first_cut]:
         return False

@@ -16,7 +16,7 @@ from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
 from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.store import part_path, read_footer, read_part
+from raytrack.tables.store import part_path, read_footer, read_number
 
 
 class PartState(enum.Enum):
@@ -182,8 +182,7 @@ class SequencePlan:
     def _frames_of(self, stage_name: str) -> int:
         if stage_name not in self._num_frames:
             (stage,) = (stage for stage in self.stages if stage.name == stage_name)
-            rows = read_part(stage.part_path(self.out, self.key, 0))
-            self._num_frames[stage_name] = int(rows["num_frames"][0].as_py())
+            self._num_frames[stage_name] = read_number(stage.part_path(self.out, self.key, 0), "num_frames")
         return self._num_frames[stage_name]
 
     def _committed(self, stage: Stage, index: int, listings: FolderListings) -> bool:
@@ -221,6 +220,7 @@ def plan_sequence(
     """
     sources = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources), digests)
     fingerprints: dict[str, str] = {}
+    config = config.for_sequence(sequence)
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
             stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints

@@ -43,15 +43,19 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head, or it has no such region.
+        ConfigError: There is no such head, it has no such region, or the footage is of a kind that is not tracked yet.
         AssetError: The head is damaged.
     """
-    if config.head == DEFAULT_HEAD and not config.track.occluded:
+    rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
+    if rigs:
+        raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
+    occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
+    if config.head == DEFAULT_HEAD and not occluded:
         return
     head_identity(config)
     from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
 
     regions = load_head(config.head).regions
-    for name in config.track.occluded:
+    for name in occluded:
         if name not in regions:
             raise ConfigError(f"the head has no region {name!r} to be occluded; regions: {', '.join(sorted(regions))}")

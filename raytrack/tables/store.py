@@ -124,6 +124,24 @@ def read_part(path: Path) -> pa.Table:
         raise RaytrackError(f"{path}: missing or damaged table ({error}): delete this file and run again") from error
 
 
+def read_number(path: Path, column: str) -> int:
+    """The whole number that a column holds in all rows of a part; the footer tells it without any row being read.
+
+    Raises:
+        RaytrackError: The part is missing or damaged.
+        ValueError: The column holds several numbers.
+    """
+    try:
+        rows = pyarrow.parquet.read_metadata(path).row_group(0)
+    except (OSError, pa.ArrowException) as error:
+        raise RaytrackError(f"{path}: missing or damaged table ({error}): delete this file and run again") from error
+    for chunk in map(rows.column, range(rows.num_columns)):
+        limits = chunk.statistics
+        if chunk.path_in_schema == column and limits is not None and limits.has_min_max and limits.min == limits.max:
+            return int(limits.min)
+    raise ValueError(f"{path}: column {column!r} does not hold one number")
+
+
 def read_parts(paths: Iterable[Path]) -> pa.Table:
     """The rows of several parts of one table, in the order given.
 

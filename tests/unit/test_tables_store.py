@@ -12,7 +12,7 @@ import pytest
 
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.tables.keys import SequenceKey, safe_name
-from raytrack.tables.store import part_path, read_footer, read_part, read_parts, read_table, write_part
+from raytrack.tables.store import part_path, read_footer, read_number, read_part, read_parts, read_table, write_part
 
 KEY = SequenceKey(dataset="nersemble", subject="074", sequence="EMO-1")
 
@@ -135,3 +135,18 @@ def test_names_that_would_leave_their_folder_are_refused(name):
 def test_safe_names(text, name):
     assert safe_name(text) == name
     SequenceKey(dataset="d", subject="s", sequence=safe_name(text))
+
+
+def test_a_number_is_told_by_the_footer(out):
+    path = part_path(out, "sequences", KEY, "probe-00000")
+    write_part(path, pa.table({"kind": ["video"], "num_frames": pa.array([90], pa.int32())}), fingerprint="f")
+    assert read_number(path, "num_frames") == 90
+    for column in ("nothing", "num"):
+        with pytest.raises(ValueError, match="does not hold one number"):
+            read_number(path, column)
+    write_part(path, pa.table({"num_frames": [90, 91]}), fingerprint="f")
+    with pytest.raises(ValueError, match="does not hold one number"):
+        read_number(path, "num_frames")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RaytrackError, match="delete this file"):
+        read_number(path, "num_frames")

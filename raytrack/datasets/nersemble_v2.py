@@ -1,0 +1,111 @@
+"""NeRSemble, version 2: one video per camera, colours corrected by a polynomial of linear light.
+
+The layout is described in `raytrack.datasets.nersemble_layout`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from raytrack.datasets.calibration import read_calibrations, read_json
+from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.nersemble import (
+    CALIBRATED_SIZE_HW,
+    CalibratedFootage,
+    Timeline,
+    calibrated_cameras,
+    calibrated_sequence,
+    footage_by_camera,
+    shortest,
+)
+from raytrack.datasets.nersemble_layout import Layout, occluded_regions
+from raytrack.datasets.sequence import Sequence
+from raytrack.errors import InputError
+from raytrack.media.colour import TERMS, PolynomialColour
+from raytrack.media.config import ExtractConfig
+from raytrack.media.probe import probe_video
+from raytrack.tables.keys import SequenceKey
+
+KIND = "nersemble-v2"
+
+
+def nersemble_v2_sequence(
+    root: Path,
+    subject: str,
+    sequence: str,
+    *,
+    name: str = "",
+    capture: CaptureConfig | None = None,
+    extract: ExtractConfig | None = None,
+    threads: int = 1,
+) -> Sequence:
+    """Look at one recording and decide what is taken of it.
+
+    Args:
+        root: The dataset's folder.
+        subject: Who is seen, such as `074`.
+        sequence: The sequence's folder, suffix and all.
+        name: The sequence's name in the output; by default subject and folder.
+        capture: Timesteps, cameras, downsampling, corrections.
+        extract: Rate and number of timesteps.
+        threads: Threads that a decoder may use.
+
+    Raises:
+        ConfigError: A name cannot name a folder, or no camera or timestep is left.
+        InputError: The footage, the calibration or a colour correction is missing or cannot be used.
+    """
+    capture, extract = capture or CaptureConfig(), extract or ExtractConfig()
+    layout = Layout(kind=KIND, root=root)
+    key = SequenceKey(dataset=KIND, subject=subject, sequence=name or f"{subject}_{sequence}")
+    folder = layout.sequences_folder(subject) / sequence
+    calibrations = read_calibrations(layout.calibration_path(subject), CALIBRATED_SIZE_HW)
+    videos = footage_by_camera(folder / "images", "cam_*.mp4")
+    places = calibrated_cameras(calibrations, list(videos), capture.cameras, str(folder))
+    colours = {}
+    if capture.color_correction:
+        colours = read_polynomials(layout.calibration_path(subject).with_name("color_calibration.json"), list(places))
+    footage = [
+        CalibratedFootage(
+            name=camera,
+            source=probe_video(videos[camera], threads=threads),
+            calibration=calibrations[camera],
+            colour=colours.get(camera),
+        )
+        for camera in places
+    ]
+    count = shortest(footage, str(folder))
+    return calibrated_sequence(
+        key,
+        footage,
+        places,
+        Timeline(ids=tuple(f"{i:06d}" for i in range(count)), times_s=np.arange(count) / capture.fps),
+        capture=capture,
+        extract=extract,
+        occluded=occluded_regions(subject, Path(capture.occlusions) if capture.occlusions else None),
+    )
+
+
+def read_polynomials(path: Path, cameras: list[str]) -> dict[str, PolynomialColour]:
+    """Read `color_calibration.json`: for each camera a matrix of 3 rows and as many columns as terms.
+
+    Args:
+        path: The file.
+        cameras: Those that must be in it.
+
+    Raises:
+        InputError: The file or a camera in it is missing, or holds something else.
+    """
+    document = read_json(path)
+    found = {}
+    for camera in cameras:
+        if camera not in document:
+            raise InputError(f"{path}: no camera {camera}; get the file again, or set capture.color_correction: false")
+        try:
+            matrix = np.array(document[camera], dtype=np.float64)
+        except (TypeError, ValueError):
+            matrix = np.empty((0, 0))
+        if matrix.ndim != 2 or matrix.shape[0] != 3 or matrix.shape[1] not in TERMS or not np.isfinite(matrix).all():
+            known = ", ".join(map(str, TERMS))
+            raise InputError(f"{path}: camera {camera} needs 3 rows of {known} finite numbers, got {matrix.shape}")
+        found[camera] = PolynomialColour(matrix=matrix)
+    return found
