@@ -1,4 +1,4 @@
-"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge`."""
+"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge | assets`."""
 
 import io
 import logging
@@ -38,8 +38,8 @@ class JobOptions:
     """Videos or folders of images, or one job file."""
     out: Path
     """Where everything goes. Running again goes on where an earlier run stopped."""
-    head: Annotated[str | None, _shown("NAME")] = None
-    """Head model."""
+    head: Annotated[str | None, _shown("NAME|FILE")] = None
+    """Head model: default, one imported with `raytrack assets import-flame` (such as flame2023), or a head file."""
     preset: Annotated[Literal["default", "vhap"] | None, _shown("default|vhap")] = None
     """How the tracker works: Gauss-Newton in rounds (default), or VHAP's Adam schedule."""
     no_static_offset: Flag = False
@@ -150,7 +150,42 @@ class Purge:
     """Whose data to remove; `raytrack status` lists the subjects."""
 
 
-Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge
+@dataclass(frozen=True, kw_only=True)
+class ImportFlame:
+    """Make a head for --head out of the FLAME files that you downloaded under FLAME's licence."""
+
+    model: Annotated[Path, _shown("PKL")]
+    """flame2023.pkl, flame2023_no_jaw.pkl, flame2023_Open.pkl, or generic_model.pkl of FLAME 2020."""
+    masks: Annotated[Path, _shown("PKL")]
+    """FLAME_masks.pkl."""
+    template: Annotated[Path | None, _shown("OBJ")] = None
+    """FLAME's template with its texture coordinates; without it they come from raytrack's own head."""
+    landmarks: Annotated[tuple[Path, ...], _shown("FILE ...")] = ()
+    """FLAME's landmark embeddings: mediapipe_landmark_embedding.npz, landmark_embedding.npy and the like; what they
+    leave out comes from raytrack's own head."""
+    texture: Annotated[Path | None, _shown("FILE")] = None
+    """A painted texture, or a texture space (npz) of which the mean is taken; goes with --template."""
+    name: Annotated[str | None, _shown("NAME")] = None
+    """What to call the head; by default after the model's file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListHeads:
+    """List the heads that --head knows by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assets:
+    """Import heads that do not ship with raytrack, and list those there are."""
+
+    action: Annotated[
+        Annotated[ImportFlame, tyro.conf.subcommand("import-flame")]
+        | Annotated[ListHeads, tyro.conf.subcommand("list")],
+        tyro.conf.arg(name=""),
+    ]
+
+
+Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge | Assets
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -196,6 +231,8 @@ def _carry_out(command: Command, arguments: list[str]) -> int:
         return _status(command)
     if isinstance(command, Doctor):
         return _doctor(command)
+    if isinstance(command, Assets):
+        return _import_flame(command.action) if isinstance(command.action, ImportFlame) else _list_heads()
     return _purge(command)
 
 
@@ -327,4 +364,31 @@ def _purge(command: Purge) -> int:
 
     removed = purge_subject(command.out, command.subject)
     print(f"removed {', '.join(removed)} of subject {command.subject} from {command.out}")
+    return 0
+
+
+def _import_flame(command: ImportFlame) -> int:
+    from raytrack.head.flame.importer import FlameFiles  # noqa: PLC0415
+    from raytrack.observe.flame_import import default_name, install_flame  # noqa: PLC0415
+
+    files = FlameFiles(
+        model=command.model,
+        masks=command.masks,
+        template=command.template,
+        landmarks=command.landmarks,
+        texture=command.texture,
+    )
+    name = command.name or default_name(command.model)
+    path = install_flame(files, name)
+    print(f"wrote {path}; use it with --head {name}")
+    return 0
+
+
+def _list_heads() -> int:
+    from raytrack.head.names import SHIPPED_HEADS, user_head_names, user_heads_folder  # noqa: PLC0415
+
+    for name in SHIPPED_HEADS:
+        print(f"{name}  (ships with raytrack)")
+    for name in user_head_names():
+        print(f"{name}  ({user_heads_folder()})")
     return 0

@@ -6,7 +6,7 @@ Each package keeps its own dataclasses in a torch-free ``config.py``; here they 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -15,9 +15,10 @@ import yaml
 
 from raytrack.datasets.config import CaptureConfig
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
-from raytrack.errors import ConfigError
+from raytrack.errors import AssetError, ConfigError
 from raytrack.export.config import ExportConfig
 from raytrack.fit.config import TrackConfig
+from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
 from raytrack.tables.keys import SequenceKey, footage_name
@@ -126,7 +127,7 @@ class RunConfig:
 
     sequences: tuple[SequenceConfig, ...] = ()
     head: str = DEFAULT_HEAD
-    """The head model: `default`, or a head file."""
+    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
@@ -204,7 +205,11 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
 
 
 def resolved(config: RunConfig, folder: Path) -> RunConfig:
-    """The configuration with every path made absolute; relative ones start from `folder`."""
+    """The configuration with every path made absolute; relative ones start from `folder`.
+
+    Raises:
+        ConfigError: There is no head of the name that is asked for.
+    """
 
     def absolute(text: str) -> str:
         if not text or text.startswith("assets:"):
@@ -222,7 +227,7 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
         )
         for sequence in config.sequences
     )
-    head = config.head if config.head == DEFAULT_HEAD else absolute(config.head)
+    head = _resolved_head(config.head, absolute)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
     return dataclasses.replace(
@@ -233,6 +238,20 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
         matting_weights=absolute(config.matting_weights),
         landmarks=landmarks,
     )
+
+
+def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
+    """A head of the user's own as an absolute path; the shipped head by its name.
+
+    Raises:
+        ConfigError: There is no head of that name.
+    """
+    if head == DEFAULT_HEAD:
+        return head
+    try:
+        return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
+    except AssetError as error:
+        raise ConfigError(str(error)) from error
 
 
 def expanded(config: RunConfig) -> RunConfig:

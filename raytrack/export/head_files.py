@@ -14,13 +14,13 @@ from jaxtyping import Float
 from raytrack.errors import OutputError
 from raytrack.fit.npz import write_npz
 from raytrack.fit.track import Track
-from raytrack.head.model import HeadModel
+from raytrack.head.model import FLAME_FAMILY, HeadModel
 from raytrack.head.parameters import FrameParameters
 
 
 def is_flame(head: HeadModel) -> bool:
     """Whether readers of FLAME parameters can make sense of this head's."""
-    return head.name.lower().startswith("flame")
+    return head.family == FLAME_FAMILY
 
 
 def parameter_kind(head: HeadModel) -> str:

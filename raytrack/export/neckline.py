@@ -58,11 +58,14 @@ class NeckLinePoints:
 
 
 def neck_line_points(head: HeadModel) -> NeckLinePoints:
-    """Find the neck line's vertices on a head at rest, from its regions: a head facing +z with y up.
+    """The neck line's vertices: those the head names, else found on it at rest (facing +z, y up) from its regions.
 
     Raises:
-        ValueError: The head has no `bottomline` or no `neck_upper` region.
+        ValueError: The head names no such vertices, and has no `bottomline` or no `neck_upper` region.
     """
+    points = head.points
+    if {"bust_front_lowest", "neck_left", "neck_right"} <= points.keys():
+        return NeckLinePoints(bust=points["bust_front_lowest"], sides=(points["neck_left"], points["neck_right"]))
     template = head.template.numpy()
     rim, neck = (np.flatnonzero(head.region(name).numpy()) for name in ("bottomline", "neck_upper"))
     front = rim[template[rim, 2] > template[rim, 2].mean()]

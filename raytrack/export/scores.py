@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from raytrack.export.surface import best_similarity, distance_to_surface
 from raytrack.export.truth import GroundTruth
+from raytrack.geometry.closest import distance_to_surface
+from raytrack.geometry.similarity import best_similarity
 from raytrack.head.model import HeadModel
 
 logger = logging.getLogger(__name__)

@@ -95,6 +95,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         jaw_open_full_rad=float(arrays["jaw_open_full_rad"]),
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
+        family=str(arrays["family"]) if "family" in arrays else "",
         ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )
 

@@ -55,6 +55,7 @@ def head_arrays(head: HeadModel) -> dict[str, np.ndarray]:
         "albedo_png": encode_albedo(head),
         "jaw_open_full_rad": np.array(head.jaw_open_full_rad, np.float32),
         "jaw_side_full_rad": np.array(head.jaw_side_full_rad, np.float32),
+        "family": np.array(head.family, dtype=np.str_),
         **landmark_arrays(head),
     }
 

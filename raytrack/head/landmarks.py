@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from raytrack.geometry.closest import SurfacePoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,16 @@ class ContourEmbedding:
     def rows(self, yaw_deg: Float[Tensor, " frames"]) -> Int[Tensor, " frames"]:
         """Index of the nearest tabulated yaw."""
         return (yaw_deg[:, None] - self.yaw_deg).abs().argmin(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenLandmarks:
+    """Landmarks of a head where a picture of it shows them."""
+
+    points: SurfacePoints
+    """For every landmark, also those that are not on the surface (face 0 there)."""
+    found: Bool[np.ndarray, " points"]
+    """Whether the landmark lies on the surface seen."""
 
 
 def embedded_points(

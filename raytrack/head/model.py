@@ -18,6 +18,8 @@ from raytrack.head.parameters import FrameParameters
 from raytrack.head.skinning import joint_transforms, skin
 from raytrack.head.subset import keep_contour, keep_embedding, keep_points, kept_faces
 
+FLAME_FAMILY = "flame"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadTopology:
@@ -73,6 +75,8 @@ class HeadModel:
     """Of the file the head came from; empty for a subset."""
     ibug_of_facemesh: Int[Tensor, " points"] | None = None
     """For each of the 68 iBUG points the Face Mesh point that stands for it; None where the file does not say."""
+    family: str = ""
+    """Whose parameters and vertices these are, whatever the head is called: ``flame``, or empty for its own."""
 
     def __post_init__(self) -> None:
         if len(self.pose_features) != len(self.pose_basis):

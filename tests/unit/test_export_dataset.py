@@ -54,7 +54,7 @@ def transforms(folder: Path, split: str = "") -> dict:
 
 
 def flame_like(model: HeadModel) -> HeadModel:
-    return dataclasses.replace(model, name="flame2023")
+    return dataclasses.replace(model, name="flame2023", family="flame")
 
 
 def test_layout_of_a_head_that_is_not_flame(tmp_path):

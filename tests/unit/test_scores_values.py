@@ -12,7 +12,8 @@ from raytrack.export.scores import (
     photometric_scores,
     psnr_db,
 )
-from raytrack.export.surface import best_similarity, closest_on_triangles, distance_to_surface
+from raytrack.geometry.closest import closest_on_triangles, distance_to_surface
+from raytrack.geometry.similarity import best_similarity
 
 RANDOM = np.random.default_rng(0)
 
