@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -80,6 +81,11 @@ class SharedProblem:
     perturbation: RegionPerturbation | None
     """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
+
+    @cached_property
+    def has_unaligned_faces(self) -> bool:
+        """Whether there are any."""
+        return bool(self.unaligned_faces.any())
 
 
 class SharedOptimiser:
@@ -170,10 +176,13 @@ class SharedOptimiser:
         clip = camera.clip(vertices)
         target = frames.targets(batch)
         renderer = problem.renderer
-        image, fragments = renderer.shade(
-            clip, renderer.vertex_normals(vertices), values["texture"], values["light"][None], target,
-            detach_uv_faces=problem.unaligned_faces,
-        )  # fmt: skip
+        normals = renderer.vertex_normals(vertices)
+        image, fragments = renderer.shade(clip, normals, values["texture"], values["light"][None], target)
+        if problem.has_unaligned_faces:
+            # The same colours, with a gradient to texture and light only.
+            still, _ = renderer.shade(clip.detach(), normals.detach(), values["texture"], values["light"][None], target)
+            unaligned = problem.unaligned_faces[fragments.face_index.clamp_min(0).long()] & fragments.coverage
+            image = torch.where(unaligned[..., None], still, image)  # fmt: skip
         trust = self._trust(batch, fragments)
         if colours_only:
             covered = fragments.coverage.sum().clamp_min(1)

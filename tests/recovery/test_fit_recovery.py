@@ -8,10 +8,11 @@ import torch
 
 from raytrack.errors import NoFaceError
 from raytrack.fit.checkpoint import FitState
-from raytrack.fit.config import TrackConfig
+from raytrack.fit.config import TrackConfig, Weights
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import RowStage
 from raytrack.fit.shared import SharedParameters
+from raytrack.fit.shared_stage import LEARNING_RATES
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import monocular_camera
@@ -248,3 +249,44 @@ def test_no_face_at_all_is_an_input_error(scene):
     head, _, observation = scene
     with pytest.raises(NoFaceError, match="no face"):
         track_sequence(dataclasses.replace(observation, scores=np.zeros(NUM_FRAMES, np.float32)), head, fast())
+
+
+@pytest.mark.parametrize("occluded", [(), ("hair",)])
+def test_colours_of_occluded_parts_move_nothing(scene, occluded):
+    """Under light from the side: shading would move hair by its normals, too."""
+    head, _, observation = scene
+    runner = StageRunner(observation, head, fast(occluded=occluded))
+    shared = SharedParameters(
+        shape=true_identity(head),
+        offset=torch.zeros(head.num_vertices, 3),
+        texture=0.8 * head.albedo,
+        light=true_light(),
+        log_focal=torch.tensor(FOCAL_PX).log(),
+    )
+    state = FitState(
+        rows=true_parameters(head).pack(),
+        shared=shared,
+        stages_done=1,
+        photo_error=0.0,
+        rows_error=float("inf"),
+        converged=False,
+    )
+    weights = Weights(landmark=0, matte=0, offset_laplacian=0, offset_size=0, texture_variation=0)
+    moved, _ = runner._optimiser(runner.frames, LEARNING_RATES, state).step(
+        state.rows,
+        shared,
+        np.arange(4),
+        ("offset", "texture"),
+        scale=1.0,
+        generator=np.random.default_rng(0),
+        weights=weights,
+    )
+    inner = ~head.region("hair")
+    for _ in range(2):  # vertices that share no face with other parts
+        touching = head.faces[inner[head.faces].any(dim=1)].flatten().unique()
+        inner[touching] = True
+    hair_moves = float(moved.offset[~inner].abs().max())
+    assert (hair_moves == 0) == bool(occluded)
+    texels = (moved.texture - shared.texture).abs().amax(dim=2)
+    rows = (head.uv[head.uv_faces[head.face_region("hair")].flatten()] * len(texels)).long().clamp_max(len(texels) - 1)
+    assert float(texels[rows[:, 1], rows[:, 0]].max()) > 0
