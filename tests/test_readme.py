@@ -59,7 +59,9 @@ def test_every_command_of_the_readme_is_known():
 
 
 def test_options_named_exist():
-    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(cli.Run)}
+    commands = (cli.Run, cli.Union, cli.ImportFlame)
+    fields = [field for command in commands for field in dataclasses.fields(command)]
+    known = {"--" + field.name.replace("_", "-") for field in fields}
     named = set(re.findall(r"`(--[\w-]+)", PROSE))
     assert len(named) >= 8
     assert named <= known
