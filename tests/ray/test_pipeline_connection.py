@@ -11,6 +11,15 @@ from raytrack.errors import ConfigError
 from raytrack.pipeline.ray_environment import prepare_environment
 
 
+@pytest.fixture(scope="module", autouse=True)
+def authentication(tmp_path_factory):
+    """Ray reads its authentication once in a process: as a local run sets it, for the tests that come after these."""
+    prepare_environment(tmp_path_factory.mktemp("authentication"))
+    import ray
+
+    return ray
+
+
 @pytest.fixture
 def environment(monkeypatch):
     """An environment that is put back, without any setting of Ray's."""
