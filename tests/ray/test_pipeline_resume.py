@@ -24,8 +24,11 @@ def start(tmp_path, out):
 
     def run(sequences=SEQUENCES):
         arguments = json.dumps({"folder": str(tmp_path / "in"), "sequences": sequences, "out": str(out)})
+        # As from a fresh shell: Ray's authentication in this process, if any, is that of other tests.
+        fresh = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
         driver = subprocess.Popen(
             [sys.executable, tiny.__file__, arguments],
+            env=fresh,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
