@@ -24,6 +24,8 @@ from raytrack.tables.schemas import ALPHAS, DOWNSAMPLED, FRAMES, SEQUENCES, land
 
 _READING = ("datasets", "media", "tables/schemas.py")
 """Code that decides which frames there are and what they look like."""
+_OBSERVING = ("observe", "head", "geometry", "render")
+"""Beside the detectors the package holds what looks at heads: their import."""
 
 
 def frame_path(name: str, frame: int, folder: str = "images") -> str:
@@ -299,7 +301,7 @@ MATTE = Stage(
     name="alphas",
     version=2,
     function=matte,
-    code=(*_READING, "observe"),
+    code=(*_READING, *_OBSERVING),
     table="alphas",
     reads=_matting,
     assets=lambda config: ("selfie/selfie_segmentation.npz",) if config.matting in ("auto", "selfie") else (),
@@ -315,7 +317,7 @@ LANDMARKS = Stage(
     name="landmarks",
     version=2,
     function=find_landmarks,
-    code=("media", "observe", "tables/schemas.py"),
+    code=("media", *_OBSERVING, "tables/schemas.py"),
     table="landmarks",
     reads=_landmarks,
     assets=_landmark_assets,

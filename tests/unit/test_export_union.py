@@ -354,6 +354,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main(["union", "A", "nowhere", "--out", "U"]) == 1
 
 
+@pytest.mark.benchmark
 def test_ten_sequences_of_sixteen_cameras_take_seconds(tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
