@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from raytrack.fit.rig import RigCamera
+
 SMALLEST_FACE_PX = 8.0
 """Landmarks closer together than this are no face."""
 ImageLoader = Callable[[int], np.ndarray]
@@ -29,6 +31,9 @@ class SequenceObservation:
     expression_scores: Float[np.ndarray, "frames scores"] | None = None
     landmark_set: str = "facemesh"
     """Which of a head's landmark embeddings the points belong to: a key of `raytrack.fit.landmark_sets`."""
+    calibrated: RigCamera | None = None
+    """The camera of a calibrated rig; None for a single camera whose focal length is to be found. The views of a rig
+    have the same frames, one for one; their pictures may differ in size."""
 
     @property
     def num_frames(self) -> int:

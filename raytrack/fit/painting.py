@@ -49,6 +49,7 @@ class FramePainter:
         renderer_name: RendererName = "auto",
         num_threads: int = 1,
         landmarks: str = "facemesh",
+        view: int = 0,
     ) -> None:
         """Prepare what all frames share.
 
@@ -58,12 +59,14 @@ class FramePainter:
             renderer_name: One of `raytrack.render.registry`'s back ends.
             num_threads: Threads of a CPU back end; the result does not depend on it.
             landmarks: Which of the head's landmarks to project.
+            view: Which of the track's cameras to draw for, counted among those it has.
 
         Raises:
             InputError: The track was made with another head.
         """
         track.check_head(head)
         self._track, self._head, self._landmarks = track, head, landmarks
+        self._camera = track.cameras[view].camera
         self._renderer = make_head_renderer(head, renderer_name, num_threads)
         self._device = "cuda" if self._renderer.name == "nvdiffrast" else "cpu"
         self._neutral, self._joints = head.identity(track.shape)
@@ -73,7 +76,7 @@ class FramePainter:
 
     def camera(self) -> Camera:
         """The camera that frames are drawn with, at the input's size."""
-        return self._track.camera
+        return self._camera
 
     def vertices(self, index: int) -> Float[torch.Tensor, "vertices 3"]:
         """World vertices of a frame, metres."""
@@ -93,13 +96,13 @@ class FramePainter:
 
         Args:
             index: The frame, from 0.
-            image: The input frame, RGB, of the track's size.
+            image: The input frame, RGB, of the camera's size.
 
         Raises:
             ValueError: The image has another size.
         """
-        if image.shape[:2] != self._track.size_hw:
-            raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the track {self._track.size_hw}")
+        if image.shape[:2] != self._camera.size_hw:
+            raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the camera {self._camera.size_hw}")
         renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)
         landmarks_px = self._projected(vertices)
         clip, drawn_vertices, texture, lights, background = (

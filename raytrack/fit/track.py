@@ -13,15 +13,20 @@ shape               (K,)                identity coefficients
 static_offset       (1, V, 3)           metres; absent when the track uses none
 tex_extra           (3, S, S)           texture less the head's own albedo at that size
 lights              (9, 3)              spherical harmonics, see `raytrack.geometry.harmonics`
-focal_length        (1,)                focal length in px / max(h, w)
+focal_length        (1,)                focal length in px / max(h, w); absent for a calibrated rig
 timestep_id         (T,) str
-image_size          (2,) int            h, w
+image_size          (2,) int            h, w; of a rig's first camera
 n_processed_frames  () int              T
 tracked             (T,) bool           ours: frames with a face of their own; the others are interpolated
 texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the file needs no head to be read
 head_name           () str              ours
 head_sha256         () str              ours: of the head's file
 format_version      () int              ours
+camera_id           (C,) str            ours, calibrated rigs only, as all below
+camera_index        (C,) int            place in the rig
+camera_size         (C, 2) int          h, w
+intrinsics          (C, 3, 3)           pixels, (0, 0) the top-left corner
+cam_from_world      (C, 3, 4)           metres, OpenCV axes
 ==================  ==================  ======================================================================
 """
 
@@ -35,6 +40,7 @@ from torch import Tensor
 
 from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz, write_npz
+from raytrack.fit.rig import MONOCULAR_ID, MONOCULAR_INDEX, RigCamera
 from raytrack.geometry.camera import Camera, monocular_camera
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
@@ -45,7 +51,7 @@ _TEXTURE_STEPS = 65535
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A tracked sequence of T frames seen by one camera: float32 tensors on the CPU.
+    """A tracked sequence of T frames seen by one camera or a calibrated rig: float32 tensors on the CPU.
 
     A track that was saved and loaded is the one to draw from: saving rounds the texture to 1/65535 and the focal length
     to float32, so a resumed run and an undisturbed one agree only on what the file holds.
@@ -60,24 +66,29 @@ class Track:
     """The sequence's one albedo map, 0 to 1, row 0 at v = 0."""
     lights: Float[Tensor, "9 3"]
     """The sequence's one light."""
-    focal_px: float
-    """Focal length in pixels of an image of `size_hw`."""
+    focal_px: float | None
+    """Focal length in pixels of an image of `size_hw`; None for a calibrated rig."""
     size_hw: tuple[int, int]
-    """Height and width of the input frames in pixels."""
+    """Height and width of the input frames in pixels, of a rig's first camera."""
     timestep_ids: tuple[str, ...]
     tracked: Bool[Tensor, " frames"]
-    """Whether the frame has a face of its own."""
+    """Whether the frame has a face of its own, in any camera."""
     head_name: str
     head_sha256: str = ""
     """Of the head's file (`HeadModel.asset_sha256`): with another head of that name the numbers mean something else.
     Empty: not known, and not checked."""
+    rig: tuple[RigCamera, ...] = ()
+    """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
 
     def __post_init__(self) -> None:
-        """Check that the per-frame fields agree.
+        """Check that the fields agree.
 
         Raises:
-            ValueError: They differ in their number of frames, or no frame is there.
+            ValueError: They differ in their number of frames, no frame is there, or there are both a focal length and
+                a rig, or neither.
         """
+        if (self.focal_px is None) != bool(self.rig):
+            raise ValueError("a track has either a focal length or the cameras of a rig")
         counts = {
             "rotation": len(self.parameters.rotation),
             "expression": len(self.parameters.expression),
@@ -93,9 +104,17 @@ class Track:
         return len(self.timestep_ids)
 
     @property
+    def cameras(self) -> tuple[RigCamera, ...]:
+        """All cameras, at their inputs' sizes (no batch dimension); one for a single view."""
+        if self.focal_px is None:
+            return self.rig
+        camera = monocular_camera(torch.tensor(self.focal_px, dtype=torch.float32), self.size_hw)
+        return (RigCamera(index=MONOCULAR_INDEX, id=MONOCULAR_ID, camera=camera),)
+
+    @property
     def camera(self) -> Camera:
-        """The camera at the input's size (no batch dimension)."""
-        return monocular_camera(torch.tensor(self.focal_px, dtype=torch.float32), self.size_hw)
+        """The first camera at its input's size (no batch dimension)."""
+        return self.cameras[0].camera
 
     def check_head(self, head: HeadModel) -> None:
         """Refuse a head that the track was not made with.
@@ -134,7 +153,6 @@ class Track:
             "expr": _floats(parameters.expression),
             "tex_extra": _floats(extra.permute(2, 0, 1)),
             "lights": _floats(self.lights),
-            "focal_length": np.array([self.focal_px / max(self.size_hw)], np.float32),
             "timestep_id": np.array(self.timestep_ids, dtype=np.str_),
             "image_size": np.array(self.size_hw, np.int64),
             "n_processed_frames": np.array(self.num_frames, np.int64),
@@ -146,6 +164,10 @@ class Track:
         }
         if self.static_offset is not None:
             arrays["static_offset"] = _floats(self.static_offset)
+        if self.focal_px is not None:
+            arrays["focal_length"] = np.array([self.focal_px / max(self.size_hw)], np.float32)
+        else:
+            arrays |= _rig_arrays(self.rig)
         write_npz(path, arrays)
 
     @classmethod
@@ -177,13 +199,37 @@ class Track:
             static_offset=tensors.get("static_offset"),
             texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(_TEXTURE_STEPS)),
             lights=tensors["lights"],
-            focal_px=float(arrays["focal_length"][0]) * max(height, width),
+            focal_px=float(arrays["focal_length"][0]) * max(height, width) if "focal_length" in arrays else None,
             size_hw=(height, width),
             timestep_ids=tuple(str(item) for item in arrays["timestep_id"]),
             tracked=torch.from_numpy(arrays["tracked"].astype(bool)),
             head_name=str(arrays["head_name"]),
             head_sha256=str(arrays["head_sha256"]),
+            rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
         )
+
+
+def _rig_arrays(rig: tuple[RigCamera, ...]) -> dict[str, np.ndarray]:
+    return {
+        "camera_id": np.array([view.id for view in rig], dtype=np.str_),
+        "camera_index": np.array([view.index for view in rig], np.int64),
+        "camera_size": np.array([view.camera.size_hw for view in rig], np.int64),
+        "intrinsics": np.stack([_floats(view.camera.intrinsics) for view in rig]),
+        "cam_from_world": np.stack([_floats(view.camera.cam_from_world) for view in rig]),
+    }
+
+
+def _rig_from_arrays(arrays: dict[str, np.ndarray]) -> tuple[RigCamera, ...]:
+    rig = []
+    for position, (index, name) in enumerate(zip(arrays["camera_index"], arrays["camera_id"], strict=True)):
+        height, width = (int(side) for side in arrays["camera_size"][position])
+        camera = Camera(
+            intrinsics=torch.from_numpy(arrays["intrinsics"][position]),
+            cam_from_world=torch.from_numpy(arrays["cam_from_world"][position]),
+            size_hw=(height, width),
+        )
+        rig.append(RigCamera(index=int(index), id=str(name), camera=camera))
+    return tuple(rig)
 
 
 def resized_albedo(albedo: Float[Tensor, "base base 3"], size: int) -> Float[Tensor, "size size 3"]:

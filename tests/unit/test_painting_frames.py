@@ -96,7 +96,7 @@ def test_landmarks_and_vertices_are_those_of_the_head():
 
 def test_a_mismatch_is_refused():
     track = make_track(num_frames=1)
-    with pytest.raises(ValueError, match="the track"):
+    with pytest.raises(ValueError, match="the camera"):
         FramePainter(track, head()).paint(0, make_image(0, (50, 50)))
     other = dataclasses.replace(track.parameters, expression=torch.zeros(1, 7))
     with pytest.raises(InputError, match="expression coefficients"):

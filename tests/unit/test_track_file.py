@@ -7,7 +7,9 @@ from synthetic_track import FOCAL_RATIO, head, make_track
 
 from raytrack.errors import InputError
 from raytrack.fit.npz import write_npz
+from raytrack.fit.rig import RigCamera
 from raytrack.fit.track import Track, resized_albedo
+from raytrack.geometry.camera import monocular_camera
 
 
 def test_read_back_equals_written(tmp_path):
@@ -125,3 +127,27 @@ def test_camera_is_the_monocular_one():
     centre = camera.project(torch.zeros(1, 3))
     assert centre[0].tolist() == [48.0, 60.0]
     assert camera.intrinsics[0, 0] == pytest.approx(FOCAL_RATIO * 120)
+
+
+def rig_of_two() -> tuple[RigCamera, ...]:
+    first = monocular_camera(torch.tensor(130.0), (120, 96))
+    turned = dataclasses.replace(first, cam_from_world=first.cam_from_world + 0.25, size_hw=(96, 120))
+    return (RigCamera(index=3, id="left", camera=first), RigCamera(index=8, id="right", camera=turned))
+
+
+def test_a_rig_is_read_back_as_written(tmp_path):
+    track = dataclasses.replace(make_track(), focal_px=None, rig=rig_of_two())
+    track.save(tmp_path / "track.npz", base_albedo=head().albedo)
+    loaded = Track.load(tmp_path / "track.npz")
+    assert loaded.focal_px is None
+    for written, read in zip(track.cameras, loaded.cameras, strict=True):
+        assert (written.index, written.id, written.camera.size_hw) == (read.index, read.id, read.camera.size_hw)
+        assert torch.equal(written.camera.intrinsics, read.camera.intrinsics)
+        assert torch.equal(written.camera.cam_from_world, read.camera.cam_from_world)
+    with np.load(tmp_path / "track.npz") as arrays:
+        assert "focal_length" not in arrays
+
+
+def test_a_track_has_a_focal_length_or_a_rig():
+    with pytest.raises(ValueError, match="either a focal length or"):
+        dataclasses.replace(make_track(), rig=rig_of_two())
