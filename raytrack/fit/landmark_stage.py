@@ -59,13 +59,20 @@ def landmark_stage(
     if views.is_rig:
         names = [views.name(view) for view in range(views.num_views)]
         check_calibration(fitter, key_targets, joint, names)
+        agreeing = _agreeing(fitter, key_targets, joint.rows, joint.shape)
+        if agreeing is not key_targets:
+            joint = fitter.fit(agreeing, joint.rows, joint.shape, focal_px)
     rows = torch.zeros(views.num_frames, joint.rows.shape[1])
     for start in range(0, len(numbers), _FRAMES_AT_ONCE):
         block = np.arange(start, min(start + _FRAMES_AT_ONCE, len(numbers)))
         part = select(targets, block)
         begin = initial_rows(fitter.head, joint.shape, part, joint.focal_px)
         part = _visible(part, begin, visibility, joint.focal_px)
-        rows[torch.from_numpy(numbers[block])] = fitter.fit_rows(part, begin, joint.shape, joint.focal_px)
+        found = fitter.fit_rows(part, begin, joint.shape, joint.focal_px)
+        agreeing = _agreeing(fitter, part, found, joint.shape)
+        if agreeing is not part:
+            found = fitter.fit_rows(agreeing, found, joint.shape, joint.focal_px)
+        rows[torch.from_numpy(numbers[block])] = found
     rows[torch.from_numpy(numbers), :3] = unwrapped(rows[torch.from_numpy(numbers), :3])
     return replace(joint, rows=rows)
 
@@ -85,9 +92,7 @@ def trust_in_views(
     fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
     visibility = LandmarkVisibility.create(fitter.head, embedding)
     targets = _visible(_targets(views, landmark_weights), rows, visibility, 1.0)
-    errors = np.nan_to_num(fitter.errors_percent(targets, rows, shape, 1.0))
-    agreeing = (errors < _OTHER_FACE_PERCENT).astype(np.float32)
-    return np.stack([view.weights for view in targets]) * agreeing[..., None]
+    return np.stack([view.weights for view in _agreeing(fitter, targets, rows, shape)])
 
 
 def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
@@ -123,6 +128,19 @@ def _visible(targets: RigTargets, rows: Tensor, visibility: LandmarkVisibility, 
     return tuple(
         view.with_weights(view.weights * visibility.weights(rows, view.camera(focal_px)).numpy()) for view in targets
     )
+
+
+def _agreeing(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: Tensor) -> RigTargets:
+    """A rig's targets without the views that saw something else; the same object if there are none, or nothing else."""
+    if targets[0].calibrated is None:
+        return targets
+    errors = np.nan_to_num(fitter.errors_percent(targets, rows, shape, 1.0))
+    agreeing = errors < _OTHER_FACE_PERCENT
+    left = np.any([view.seen & own for view, own in zip(targets, agreeing, strict=True)], axis=0)
+    agreeing |= ~left
+    if agreeing.all():
+        return targets
+    return tuple(view.with_weights(view.weights * own[:, None]) for view, own in zip(targets, agreeing, strict=True))
 
 
 def _pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> np.ndarray:
