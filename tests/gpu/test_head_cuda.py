@@ -62,7 +62,7 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("size", [256, 512])
-def test_nvdiffrast_draws_what_numba_draws(size: int) -> None:
+def test_nvdiffrast_draws_what_numba_draws(size: int, record_property) -> None:
     head = load_head("default")
     reference = drawn(make_head_renderer(head, "numba"), "cpu", size)
     ours = drawn(make_head_renderer(head, "nvdiffrast"), "cuda", size)
@@ -78,18 +78,19 @@ def test_nvdiffrast_draws_what_numba_draws(size: int) -> None:
         "background": float(difference[~covered & (ours["faces"] < 0)].mean()),
         "texture gradient": 1 - cosine(ours["texture"], reference["texture"]),
     }
-    print(size, measured)
+    for name, value in measured.items():
+        record_property(name, value)
     limits = (0.05, 0.005, 4e-3, 0.05, 2e-3, 0.05)
     assert all(value < limit for value, limit in zip(measured.values(), limits, strict=True)), measured
 
 
 @pytest.mark.parametrize(("walk", "least"), [(True, 0.99), (False, 0.5)])
 @pytest.mark.parametrize("size", [256, 512])
-def test_outlines_pull_as_in_numba(size: int, walk: bool, least: float) -> None:
+def test_outlines_pull_as_in_numba(size: int, walk: bool, least: float, record_property) -> None:
     head = load_head("default")
     shape = head.topology()
     topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
     reference = drawn(make_renderer("numba", topology), "cpu", size)["outline"]
     found = cosine(drawn(make_renderer("nvdiffrast", topology, walk=walk), "cuda", size)["outline"], reference)
-    print(size, walk, found)
+    record_property("cosine", found)
     assert found > least
