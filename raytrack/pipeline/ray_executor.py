@@ -70,6 +70,7 @@ class RayExecutor:
         self._owns_ray = False
         self.cpus: float = 1
         self.largest_node_cpus: float = 1
+        self.largest_node_gpus: float = 0
 
     def __enter__(self) -> "RayExecutor":
         self._owns_ray = not ray.is_initialized()
@@ -79,6 +80,7 @@ class RayExecutor:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.cpus = max(1.0, sum(node.get("CPU", 0) for node in nodes))
         self.largest_node_cpus = max([node.get("CPU", 0) for node in nodes], default=1.0)
+        self.largest_node_gpus = max([node.get("GPU", 0) for node in nodes], default=0.0)
         self._preflight(nodes)
         return self
 
@@ -102,14 +104,19 @@ class RayExecutor:
             raise _not_started(address, str(error)) from error
 
     def _preflight(self, nodes: list[dict[str, float]]) -> None:
-        """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
+        """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has.
+
+        A cluster may still grow such a node: there the stages wait for it, and the log says so.
+        """
         for stage in self._stages:
-            wanted = {"GPU": stage.resources.gpus, "memory": stage.resources.memory_gb * 2**30}
-            if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
-                raise ConfigError(
-                    f"stage {stage.name!r} needs {stage.resources.gpus} GPUs and {stage.resources.memory_gb} GB of "
-                    f"memory on one node; no node of this {'machine' if self._owns_ray else 'cluster'} has as much"
-                )
+            gpus = stage.resources.gpus if stage.resources.gpu_required else 0
+            wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
+            if any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+                continue
+            needs = f"stage {stage.name!r} needs {gpus} GPUs and {stage.resources.memory_gb} GB of memory on one node"
+            if not cluster_address():
+                raise ConfigError(f"{needs}; this machine has not as much")
+            logger.warning("%s; no node has as much now: waiting for the cluster to grow one", needs)
 
     def __exit__(self, *details: object) -> None:
         if self._owns_ray:
@@ -125,7 +132,8 @@ class RayExecutor:
     def submit(self, item: WorkItem) -> None:
         """Hand an item to Ray's scheduler."""
         stage = item.stage
-        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": stage.resources.gpus}
+        gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
+        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": gpus}
         if stage.resources.memory_gb:
             options["memory"] = int(stage.resources.memory_gb * 2**30)
         if stage.actor:
@@ -133,7 +141,7 @@ class RayExecutor:
             ref = actor.run.remote(item)
         else:
             actor = None
-            task = _gpu_task if stage.resources.gpus else _task
+            task = _gpu_task if gpus else _task
             ref = task.options(**options, scheduling_strategy="SPREAD").remote(item)
         self._in_flight[ref] = (item, actor, time.perf_counter())
 
