@@ -1,8 +1,8 @@
 """Principal components of a head's albedo, kept as 8-bit steps and read only when they are used.
 
 `albedo = HeadModel.albedo + Σ coefficient · direction`, as in FLAME's texture spaces, where coefficients are about
-N(0, 1) over people. A direction's steps are 1/127 of its largest value: rounding stays below a quarter of an 8-bit level for a
-direction that changes no texel by more than 60 levels.
+N(0, 1) over people. A direction's steps are 1/127 of its largest value: rounding stays below a quarter of an 8-bit
+level for a direction that changes no texel by more than 60 levels.
 """
 
 import zipfile
