@@ -7,6 +7,7 @@ import torch
 from raytrack.config import PipelineConfig, RunConfig
 from raytrack.errors import AssetError, ConfigError
 from raytrack.fit.config import TrackConfig
+from raytrack.pipeline.capacity import planned_capacity
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.executor import device_of
 from raytrack.pipeline.stage import Stage
@@ -58,7 +59,8 @@ def test_preflight_refuses_a_machine_without_gpu() -> None:
     chosen = tuple(stages("cuda").values())
     executor = ray_executor.RayExecutor(cpus=2, stages=chosen)
     with pytest.raises(ConfigError, match=r"'alphas' needs 0\.125 GPUs"):
-        executor._preflight([{"CPU": 2.0, "memory": 1e12}])
-    executor._preflight([{"CPU": 2.0, "memory": 1e12, "GPU": 1.0}])
+        executor._preflight(planned_capacity([{"CPU": 2.0, "memory": 1e12}], ()))
+    executor._preflight(planned_capacity([{"CPU": 2.0, "memory": 1e12, "GPU": 1.0}], ()))
     optional = tuple(dataclasses.replace(stage) for stage in stages("auto").values())
-    ray_executor.RayExecutor(cpus=2, stages=optional)._preflight([{"CPU": 2.0, "memory": 1e12}])
+    without = planned_capacity([{"CPU": 2.0, "memory": 1e12}], ())
+    ray_executor.RayExecutor(cpus=2, stages=optional)._preflight(without)
