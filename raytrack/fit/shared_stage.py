@@ -1,7 +1,7 @@
 """Adam on what frames share (identity, offsets, texture, light, focal length), a batch of frames at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from raytrack.fit.albedo import COMPONENTS, AlbedoBasis, albedo_map
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.shared import Adam, SharedParameters
@@ -22,7 +23,14 @@ from raytrack.render.protocol import Fragments, Renderer
 
 COMMON_SCALES = {"offset": 1.0}
 """Offsets move where pictures ask for it, not by the learning rate everywhere."""
-LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
+LEARNING_RATES = {
+    "shape": 5e-3,
+    "log_focal": 5e-3,
+    "offset": 5e-4,
+    "texture": 1e-2,
+    "texture_coefficients": 0.1,
+    "light": 5e-3,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,8 @@ class SharedProblem:
     perturbation: RegionPerturbation | None
     """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
+    albedo_basis: AlbedoBasis | None = None
+    """Principal components of albedo, where the fit uses them."""
 
     @cached_property
     def has_unaligned_faces(self) -> bool:
@@ -134,7 +144,7 @@ class SharedOptimiser:
             Values after the step, and the photometric error before it.
         """
         weights = weights or self.problem.weights
-        values = {name: getattr(shared, name) for name in ("shape", "offset", "texture", "light", "log_focal")}
+        values = {item.name: getattr(shared, item.name) for item in fields(shared)}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
         values.update(leaves)
         loss, photo = self._loss(
@@ -177,21 +187,22 @@ class SharedOptimiser:
         target = frames.targets(batch)
         renderer = problem.renderer
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["texture"], values["light"][None], target)
+        albedo = albedo_map(values["texture"], values[COMPONENTS], problem.albedo_basis)
+        image, fragments = renderer.shade(clip, normals, albedo, values["light"][None], target)
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
-            still, _ = renderer.shade(clip.detach(), normals.detach(), values["texture"], values["light"][None], target)
+            still, _ = renderer.shade(clip.detach(), normals.detach(), albedo, values["light"][None], target)
             unaligned = problem.unaligned_faces[fragments.face_index.clamp_min(0).long()] & fragments.coverage
             image = torch.where(unaligned[..., None], still, image)  # fmt: skip
         trust = self._trust(batch, fragments)
         if colours_only:
             covered = fragments.coverage.sum().clamp_min(1)
             photo = ((image - target).abs() * trust[..., None]).sum() / (3 * covered)
-            return weights.photo * photo + self._appearance_terms(values, weights, optimise), photo
+            return weights.photo * photo + self._appearance_terms(albedo, values, weights, optimise), photo
         photo, matte = self._image_terms(image, clip, fragments, target, batch, trust, generator)
         loss = weights.photo * photo + weights.matte * matte
         loss = loss + self._landmark_term(camera, vertices, batch, weights.landmark)
-        loss = loss + self._appearance_terms(values, weights, optimise)
+        loss = loss + self._appearance_terms(albedo, values, weights, optimise)
         if "shape" in optimise:
             loss = loss + weights.shape * values["shape"].square().mean()
         if "offset" in optimise:
@@ -234,13 +245,16 @@ class SharedOptimiser:
         error = (camera.project(points) - torch.from_numpy(self.problem.frames.landmarks_px[batch])).abs().sum(dim=-1)
         return weight * (error * trust).mean() / self.problem.frames.face_size_px
 
-    def _appearance_terms(self, values: dict[str, Tensor], weights: Weights, optimise: Sequence[str]) -> Tensor:
+    def _appearance_terms(
+        self, albedo: Tensor, values: dict[str, Tensor], weights: Weights, optimise: Sequence[str]
+    ) -> Tensor:
         total = torch.zeros(())
         if "texture" in optimise:
-            texture = values["texture"]
-            across = (texture[:, 1:] - texture[:, :-1]).square().mean()
-            down = (texture[1:] - texture[:-1]).square().mean()
+            across = (albedo[:, 1:] - albedo[:, :-1]).square().mean()
+            down = (albedo[1:] - albedo[:-1]).square().mean()
             total = total + weights.texture_variation * (across + down)
+        if COMPONENTS in optimise:
+            total = total + weights.texture_pca * values[COMPONENTS].square().mean()
         return total
 
     def _offset_terms(self, offset: Float[Tensor, "vertices 3"], weights: Weights) -> Tensor:

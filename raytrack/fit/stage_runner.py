@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from raytrack.errors import ConfigError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
@@ -20,7 +21,7 @@ from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage
+from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage, default_schedule
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
 from raytrack.fit.surface import SurfaceModel
@@ -53,9 +54,16 @@ class StageRunner:
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
+        self.albedo_basis = AlbedoBasis.create(head, config)
         self._frames: TrackingFrames | None = None
         self._row_solver: RowSolver | None = None
         self._cached_renderer: Renderer | None = None
+
+    def schedule(self) -> tuple[Stage, ...]:
+        """The stages that follow the fit to landmarks."""
+        if self.config.landmarks_only:
+            return ()
+        return default_schedule(self.config, int(self.active.sum()), components=self.albedo_basis is not None)
 
     @property
     def frames(self) -> TrackingFrames:
@@ -109,7 +117,7 @@ class StageRunner:
         scale = self.frames.face_size_px / REFERENCE_FACE_PX
         result = self._solver().solve(
             state.rows,
-            state.shared,
+            with_whole_texture(state.shared, self.albedo_basis),
             block,
             [scale * blur for blur in stage.blur_schedule_px],
             round_index=stage.round_index,
@@ -203,6 +211,7 @@ class StageRunner:
             inside_mouth=self.alignment.inside_mouth,
             perturbation=None if frames.has_matte else RegionPerturbation.create(self.head),
             renderer=self._renderer(),
+            albedo_basis=self.albedo_basis,
         )
         optimiser = SharedOptimiser(problem, rates)
         optimiser.restore(state.adam)

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 
 from raytrack.errors import NoFaceError, NotConvergedError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, SharedStage, Stage, default_schedule
+from raytrack.fit.schedule import RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
@@ -98,7 +99,7 @@ def _fit(
     runner: StageRunner, checkpoint: Checkpoint | None, on_progress: Callable[[Progress], None] | None
 ) -> FitState:
     """All stages, from the last checkpoint on."""
-    schedule = () if runner.config.landmarks_only else default_schedule(runner.config, int(runner.active.sum()))
+    schedule = runner.schedule()
     total = 1 + len(schedule)
     saved_at = time.monotonic()
 
@@ -141,6 +142,8 @@ def _landmarks(runner: StageRunner) -> FitState:
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
     shared = SharedParameters.start(runner.head, solution.shape, solution.focal_px, runner.config.texture_size)
+    if runner.albedo_basis:
+        shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     return FitState(
         rows=rows,
         shared=shared,
@@ -152,13 +155,15 @@ def _landmarks(runner: StageRunner) -> FitState:
 
 
 def _track(state: FitState, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> Track:
-    shared = state.shared
+    basis = AlbedoBasis.create(head, config)
+    shared, coefficients = with_whole_texture(state.shared, basis), state.shared.texture_coefficients
     has_offset = config.static_offset and not config.landmarks_only
     return Track(
         parameters=FrameParameters.unpack(state.rows),
         shape=shared.shape,
         static_offset=shared.offset[None] if has_offset else None,
         texture=shared.texture.clamp(0, 1),
+        texture_coefficients=None if basis is None else coefficients,
         lights=shared.light,
         focal_px=shared.focal_px,
         size_hw=observation.size_hw,
