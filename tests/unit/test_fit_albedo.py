@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from raytrack.config import RunConfig, SequenceConfig
+from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, albedo_map, base_albedo, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
@@ -16,6 +18,7 @@ from raytrack.fit.vhap_schedule import vhap_schedule
 from raytrack.head.library import load_head
 from raytrack.head.model import HeadModel
 from raytrack.head.texture_basis import TextureBasis
+from raytrack.pipeline.stages import check_job
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +102,10 @@ def test_checkpoints_keep_coefficients(head, tmp_path):
     assert torch.equal(loaded.shared.texture_coefficients, state.shared.texture_coefficients)
     broken = state.shared.with_values(texture_coefficients=torch.full((3,), float("nan")))
     assert not dataclasses.replace(state, shared=broken).is_finite()
+
+
+def test_components_that_are_not_there_are_missed_before_the_run():
+    sequences = (SequenceConfig(video="a.mp4"),)
+    with pytest.raises(ConfigError, match="pca needs a head with a texture space"):
+        check_job(RunConfig(sequences=sequences, track=TrackConfig(texture_model="pca")))
+    check_job(RunConfig(sequences=sequences, track=TrackConfig(texture_model="auto")))
