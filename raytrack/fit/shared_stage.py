@@ -173,7 +173,8 @@ class SharedOptimiser:
         """Terms that no picture enters."""
         total = values["texture"].new_zeros(())
         if "texture" in optimise:
-            total = total + weights.texture_variation * terms.texture_variation_term(values["albedo"])
+            # Not of the components' share: it is known where nothing was seen, and a residual must not smooth it away.
+            total = total + weights.texture_variation * terms.texture_variation_term(values["texture"])
         if COMPONENTS in optimise:
             total = total + weights.texture_pca * values[COMPONENTS].square().mean()
         if colours_only:
