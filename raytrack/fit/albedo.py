@@ -35,7 +35,9 @@ class AlbedoBasis:
             ConfigError: The configuration asks for components that the head does not have.
         """
         check_texture_model(head, config)
-        if config.texture_model == "painted" or head.texture_basis is None or config.landmarks_only:
+        # VHAP paints unless told otherwise.
+        wanted = config.texture_model == "pca" or (config.texture_model == "auto" and config.preset != "vhap")
+        if head.texture_basis is None or not wanted or config.landmarks_only:
             return None
         return cls(head.texture_basis.directions(_SIDE))
 

@@ -81,7 +81,8 @@ class TrackConfig:
     """Texels along a side of the final texture; a power of two."""
     texture_model: Literal["painted", "pca", "auto"] = "auto"
     """How the albedo map is made: `painted` texel by texel, `pca` of the head's principal components and a painted
-    residual; `auto` takes the components where the head has some."""
+    residual; `auto` takes the components where the head has some, but for the `vhap` preset, which paints as VHAP does
+    by default."""
     num_key_frames: int = 12
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
     rounds: int = 3

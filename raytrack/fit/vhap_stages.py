@@ -8,8 +8,8 @@ Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpo
 - Every batch of the sequential pass starts from the last tracked frame, the last one of the sequence included.
 - Expressions that a head switches off stay at zero.
 
-Dynamic offsets are off, as in VHAP's default outputs. Principal components of albedo are used where the head has some
-(`track.texture_model`). The matte is not used.
+Dynamic offsets are off, as in VHAP's default outputs. Principal components of albedo are used where they are asked for
+(`track.texture_model: pca`). The matte is not used.
 """
 
 import logging

@@ -62,6 +62,11 @@ def test_the_configuration_decides(head, model, takes):
     assert AlbedoBasis.create(load_head(), TrackConfig(texture_model="auto")) is None
 
 
+@pytest.mark.parametrize(("model", "takes"), [("auto", False), ("pca", True)])
+def test_the_vhap_preset_paints_unless_told_otherwise(head, model, takes):
+    assert (AlbedoBasis.create(head, TrackConfig(texture_model=model, preset="vhap")) is not None) == takes
+
+
 def test_coefficients_of_a_head_without_components_are_refused():
     with pytest.raises(ValueError, match="has no texture components, got 2"):
         base_albedo(load_head(), torch.zeros(2), 64)
