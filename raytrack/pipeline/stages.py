@@ -70,12 +70,16 @@ def check_job(config: RunConfig) -> None:
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
     )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
-    if config.head == DEFAULT_HEAD and not occluded:
+    needs_components = config.track.texture_model == "pca"
+    if config.head == DEFAULT_HEAD and not occluded and not needs_components:
         return
     head_identity(config)
-    from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
+    from raytrack.fit.albedo import check_texture_model  # noqa: PLC0415 (these take a second, and are seldom needed)
+    from raytrack.head.library import load_head  # noqa: PLC0415
 
-    regions = load_head(config.head).regions
+    head = load_head(config.head)
+    check_texture_model(head, config.track)
+    regions = head.regions
     for name in occluded:
         if name not in regions:
             raise ConfigError(f"the head has no region {name!r} to be occluded; regions: {', '.join(sorted(regions))}")
