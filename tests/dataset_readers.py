@@ -271,3 +271,42 @@ class GaussianAvatarsReader:
         """How far training cameras are from their middle: the optimiser's step for positions is a share of it."""
         centres = np.array([np.array(frame["transform_matrix"])[:3, 3] for frame in self.frames["train"]])
         return float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).max() * 1.1)
+
+
+class ImavatarReader:
+    """Reads `flame_params.json` as IMavatar and SplattingAvatar do."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path.parent
+        document = json.loads(path.read_text())
+        self.intrinsics = np.array(document["intrinsics"])
+        self.shape = np.array(document["shape_params"])
+        self.frames: list[dict[str, Any]] = document["frames"]
+        if self.shape.shape != (100,) or self.intrinsics.shape != (4,):
+            raise ValueError("100 shape coefficients, and fx, fy, cx, cy")
+
+    def picture(self, index: int, kind: str) -> np.ndarray:
+        """`image`, `mask` or `semantic` of a frame."""
+        return read_image(self.folder / f"{self.frames[index]['file_path'].replace('image', kind)}.png")
+
+    def parameters(self, index: int) -> dict[str, np.ndarray]:
+        """FLAME's parameters, those that are not given 0."""
+        frame, values = self.frames[index], {}
+        pose, expression = np.array(frame["pose"]), np.array(frame["expression"])
+        if pose.shape != (15,) or expression.shape != (50,):
+            raise ValueError("15 numbers of pose and 50 of expression")
+        for name, columns in (("rotation", slice(0, 3)), ("neck_pose", slice(3, 6)), ("jaw_pose", slice(6, 9))):
+            values[name] = pose[None, columns]
+        values |= {"eyes_pose": pose[None, 9:], "translation": np.zeros((1, 3)), "static_offset": np.zeros((1, 1, 3))}
+        return {**values, "shape": np.pad(self.shape, (0, 200)), "expr": np.pad(expression, (0, 50))[None]}
+
+    def covered(self, index: int, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Pixels that FLAME covers, made four times as large."""
+        world_mat = np.array(self.frames[index]["world_mat"])
+        in_camera = 4 * vertices @ world_mat[:, :3].T + world_mat[:, 3]
+        shares = in_camera[:, :2] / in_camera[:, 2:] * self.intrinsics[:2] + self.intrinsics[2:]
+        height, width = self.picture(index, "mask").shape
+        # As a camera whose image plane the vertices already lie in.
+        flat = np.concatenate([shares * [width, -height] + [0, height], np.full((len(shares), 1), -1.0)], axis=1)
+        plane = Pinhole(fl_x=1, fl_y=1, cx=0, cy=height, width=width, height=height, world_from_camera=np.eye(4))
+        return plane.covered(flat, faces)

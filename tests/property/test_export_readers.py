@@ -10,6 +10,7 @@ import pytest
 import torch
 from dataset_readers import (
     GaussianAvatarsReader,
+    ImavatarReader,
     InstantNgpReader,
     InstaReader,
     NerfstudioReader,
@@ -278,6 +279,44 @@ def test_instant_ngp_takes_either_way_to_say_a_focal_length(tmp_path, calibrated
         assert_covers(reader.camera(index), vertices, head(), reader.image(index)[..., 3])
 
 
+@pytest.mark.parametrize("head_centric", [False, True])
+def test_imavatar(tmp_path, head_centric):
+    model, track = flame_files.imported_head(), flame_track(4)
+    shape, expression = track.shape.clone(), track.parameters.expression.clone()
+    # What these readers take of FLAME is all that the track uses.
+    shape[100:], expression[:, 50:] = 0, 0
+    parameters = dataclasses.replace(track.parameters, expression=expression)
+    track = dataclasses.replace(track, shape=shape, parameters=parameters, static_offset=None)
+    folder = export(tmp_path, track, model, formats=("imavatar",), head_centric=head_centric)
+    assert (folder / "image" / "1.png").is_file()
+    counts = [len(ImavatarReader(folder / f"flame_params{split}.json").frames) for split in ("", "_train", "_test")]
+    assert counts == [4, 3, 1]
+    reader = ImavatarReader(folder / "flame_params.json")
+    assert reader.intrinsics[0] < 0 < reader.intrinsics[1]
+    for index in range(4):
+        values = reader.parameters(index)
+        assert bool(values["rotation"].any()) is not head_centric
+        mask, labels = reader.picture(index, "mask") > 127, reader.picture(index, "semantic")
+        assert mask.mean() > 0.05
+        assert overlap(reader.covered(index, flame_files.posed(values), model.faces.numpy()) & mask, mask) >= 0.97
+        covered = reader.covered(index, flame_files.posed(values), model.faces.numpy())
+        assert (covered & ~mask).sum() < 0.03 * mask.sum() + below_the_neck(track, model, index)
+        np.testing.assert_array_equal(labels > 0, mask)
+        assert reader.picture(index, "image").shape == (150, 128, 3)
+    with pytest.raises(InputError, match="one camera"):
+        export(tmp_path, rig(track), model, formats=("imavatar",))
+    with pytest.raises(ConfigError, match="'imavatar' datasets of these cameras"):
+        check_export(model, ExportConfig(formats=("imavatar",)), of_rigs=True)
+    check_export(model, ExportConfig(formats=("imavatar",)))
+
+
+def below_the_neck(track: Track, model: HeadModel, frame: int) -> int:
+    """Pixels of the head that the neck line takes away."""
+    painted = FramePainter(track, model).paint(frame, np.zeros((*track.size_hw, 3), np.uint8))
+    line = projected_neck_line_mask(painted.vertices, neck_line_points(model), track.camera, fade=0.0)
+    return int((painted.mask & (line == 0)).sum())
+
+
 def test_every_format_lies_apart_and_side_by_side(tmp_path):
     model = flame_files.imported_head()
     track = flame_track(2)
@@ -285,7 +324,7 @@ def test_every_format_lies_apart_and_side_by_side(tmp_path):
     config = ExportConfig(formats=tuple(FORMATS))
     for name in ("EMO-1", "insta"):
         written = write_datasets(track, model, tmp_path, name, config, views=views)
-        assert [one.format for one in written] == ["nerf", "gaussian-avatars", "insta"]
+        assert [one.format for one in written] == ["nerf", "gaussian-avatars", "insta", "imavatar"]
     for folder in ("export", "export-gaussian-avatars", "export-insta"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["EMO-1", "insta"]
         assert (tmp_path / folder / "EMO-1" / "transforms_train.json").is_file()

@@ -30,6 +30,7 @@ def test_where_each_format_lies():
         "export/EMO-1",
         "export-gaussian-avatars/EMO-1",
         "export-insta/EMO-1",
+        "export-imavatar/EMO-1",
     ]
     owned = {pattern.format(sequence="EMO-1") for pattern in EXPORT.folders}
     assert owned >= {dataset_path(name, "EMO-1") for name in FORMATS}
