@@ -143,12 +143,14 @@ def test_nerfstudio_looks_at_masks_only_if_told_to(tmp_path):
             assert 0.05 < masked.keep(index).mean() < 0.8
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.parametrize("background", ["white", "transparent"])
-def test_gaussian_avatars(tmp_path, calibrated, background):
+@pytest.mark.parametrize(
+    ("calibrated", "background", "world"),
+    [(False, "white", "head"), (True, "transparent", "head"), (True, "white", "capture")],
+)
+def test_gaussian_avatars(tmp_path, calibrated, background, world):
     model = flame_files.imported_head()
     track = rig(flame_track(), focal_ratio=2.2) if calibrated else flame_track()
-    folder = export(tmp_path, track, model, formats=("gaussian-avatars",), background_color=background)
+    folder = export(tmp_path, track, model, formats=("gaussian-avatars",), background_color=background, world=world)
     reader = GaussianAvatarsReader(folder)
     assert reader.num_timesteps == track.num_frames
     assert [len(reader.frames[split]) for split in reader.SPLITS] == ([6, 3, 0] if calibrated else [3, 0, 0])
