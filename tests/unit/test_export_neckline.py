@@ -101,7 +101,7 @@ def test_from_all_around_the_head_stays_and_its_line_never_jumps(model_name, pit
         masks.append(projected_neck_line_mask(vertices.numpy(), points, camera, fade=0))
         columns, rows = camera.project(vertices[above]).numpy().astype(int).T
         kept = masks[-1][rows, columns].mean()
-        assert kept > 0.9, f"from {yaw_deg} degrees, {kept:.0%} of the head is left"
+        assert kept > 0.85, f"from {yaw_deg} degrees, {kept:.0%} of the head is left"
     jumps = [np.abs(after - before).mean() for before, after in itertools.pairwise(masks)]
     assert max(jumps) < 0.08
 
