@@ -59,7 +59,8 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head, it has no such region, or the footage is of a kind that is not tracked yet.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for,
+            or the footage is of a kind that is not tracked yet.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
     rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
@@ -70,15 +71,18 @@ def check_job(config: RunConfig) -> None:
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
     )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
-    needs_components = config.track.texture_model == "pca"
-    if config.head == DEFAULT_HEAD and not occluded and not needs_components:
+    plain = config.export.formats == ("nerf",) and config.track.texture_model != "pca"
+    if config.head == DEFAULT_HEAD and not occluded and plain:
         return
     head_identity(config)
-    from raytrack.fit.albedo import check_texture_model  # noqa: PLC0415 (these take a second, and are seldom needed)
+    # These take a second, and are seldom needed.
+    from raytrack.export.formats import check_export  # noqa: PLC0415
+    from raytrack.fit.albedo import check_texture_model  # noqa: PLC0415
     from raytrack.head.library import load_head  # noqa: PLC0415
 
     head = load_head(config.head)
     check_texture_model(head, config.track)
+    check_export(head, config.export, of_rigs=any(sequence.is_rig for sequence in config.sequences))
     regions = head.regions
     for name in occluded:
         if name not in regions:
