@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.landmark_sets import LandmarkSet
@@ -72,6 +73,8 @@ class SharedProblem:
     perturbation: RegionPerturbation
     """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
+    albedo_basis: AlbedoBasis | None = None
+    """Principal components of albedo, where the fit uses them."""
 
     @cached_property
     def has_unaligned_faces(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from raytrack.errors import ConfigError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
@@ -57,6 +58,7 @@ class StageRunner:
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
+        self.albedo_basis = AlbedoBasis.create(head, config)
         self._pictures: Pictures | None = None
         self._row_solver: RowSolver | None = None
         self._cached_renderer: Renderer | None = None
@@ -75,7 +77,12 @@ class StageRunner:
     def schedule(self, state: FitState) -> tuple[Stage, ...]:
         """The photometric stages."""
         pictures = self.pictures(state)
-        return default_schedule(self.config, pictures.num_per_epoch, calibrated=self.views.is_rig)
+        return default_schedule(
+            self.config,
+            pictures.num_per_epoch,
+            calibrated=self.views.is_rig,
+            components=self.albedo_basis is not None,
+        )
 
     def num_units(self, stage: Stage, state: FitState) -> int:
         """How many units a stage has on this sequence."""
@@ -123,7 +130,7 @@ class StageRunner:
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         result = self._solver(state).solve(
             state.rows,
-            state.shared,
+            with_whole_texture(state.shared, self.albedo_basis),
             self._row_blocks()[unit],
             stage.blur_schedule_px,
             round_index=stage.round_index,
@@ -208,6 +215,7 @@ class StageRunner:
             inside_mouth=self.alignment.inside_mouth,
             perturbation=RegionPerturbation.create(self.head),
             renderer=self._renderer(),
+            albedo_basis=self.albedo_basis,
         )
         optimiser = SharedOptimiser(problem, rates)
         optimiser.restore(state.adam)

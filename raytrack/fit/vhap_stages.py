@@ -8,8 +8,8 @@ Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpo
 - Every batch of the sequential pass starts from the last tracked frame, the last one of the sequence included.
 - Expressions that a head switches off stay at zero.
 
-Dynamic offsets are off, as in VHAP's default outputs. Head files hold no principal components of texture, so that term
-is absent. The matte is not used.
+Dynamic offsets are off, as in VHAP's default outputs. Principal components of albedo are used where the head has some
+(`track.texture_model`). The matte is not used.
 """
 
 import logging
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from raytrack.errors import NotConvergedError
+from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.head_renderer import make_head_renderer
@@ -93,8 +94,12 @@ class VhapFit:
     def __init__(self, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
         self.config, self.vhap = config, config.vhap
         self.active = observation.detected
+        basis = AlbedoBasis.create(head, config)
         self.schedule = vhap_schedule(
-            self.vhap, static_offset=config.static_offset, landmarks_only=config.landmarks_only
+            self.vhap,
+            static_offset=config.static_offset,
+            landmarks_only=config.landmarks_only,
+            components=basis is not None,
         )
         self.device = _CPU
         self.longer_side_px = max(observation.size_hw)
@@ -102,11 +107,16 @@ class VhapFit:
         self.first_shared = SharedParameters.start(
             head, torch.zeros(head.num_shapes), config.focal_ratio * self.longer_side_px, texture_size
         )
-        self.problem = self._problem(observation, head, texture_size)
+        if basis:
+            zeros = torch.zeros(basis.num_components)
+            self.first_shared = self.first_shared.with_values(texture_coefficients=zeros)
+        self.problem = self._problem(observation, head, texture_size, basis)
         self.gates = {stage.name: Gates.of_stage(stage, head, config).to(self.device) for stage in self.schedule}
         self._solver: StageSolver | None = None
 
-    def _problem(self, observation: SequenceObservation, head: HeadModel, texture_size: int) -> VhapProblem:
+    def _problem(
+        self, observation: SequenceObservation, head: HeadModel, texture_size: int, basis: AlbedoBasis | None
+    ) -> VhapProblem:
         picked, picks = with_ibug_points(head, observation.landmark_set)
         numbers = np.flatnonzero(self.active)
         height, width = observation.size_hw
@@ -131,6 +141,7 @@ class VhapFit:
             base_texture=self.first_shared.texture.to(self.device),
             renderer=make_head_renderer(head, self.config.renderer, self.config.num_threads),
             config=self.vhap,
+            albedo_basis=basis and basis.to(self.device),
         )
 
     def start(self) -> FitState:

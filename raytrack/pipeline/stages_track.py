@@ -40,6 +40,7 @@ def track_path(name: str) -> str:
 
 def track(context: StageContext) -> StageOutput:
     """Fit the head to the sequence; goes on from its checkpoints."""
+    from raytrack.fit.albedo import base_albedo
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
@@ -58,7 +59,7 @@ def track(context: StageContext) -> StageOutput:
     )
     path = context.out / track_path(context.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fitted.save(path, base_albedo=head.albedo)
+    fitted.save(path, base_albedo=base_albedo(head, fitted.texture_coefficients, len(fitted.texture)))
     saved = Track.load(path)
     return StageOutput(
         rows=_track_rows(saved),
