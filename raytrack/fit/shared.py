@@ -1,6 +1,6 @@
 """What all frames of a sequence share, and the optimisers' small state."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,10 @@ class SharedParameters:
     def focal_px(self) -> float:
         """Focal length in pixels of the input size."""
         return float(self.log_focal.exp())
+
+    def to(self, device: torch.device) -> "SharedParameters":
+        """The same values on another device."""
+        return SharedParameters(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
     def with_values(self, **values: Tensor) -> "SharedParameters":
         """A copy with some fields replaced."""

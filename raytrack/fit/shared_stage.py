@@ -46,7 +46,9 @@ class SharedOptimiser:
         self.problem = problem
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
         self._adams: dict[str, Adam] = {}
-        self._laplacian = terms.SparseProduct(uniform_laplacian(problem.head.faces.numpy(), problem.head.num_vertices))
+        self._laplacian = terms.SparseProduct(
+            uniform_laplacian(problem.head.faces.cpu().numpy(), problem.head.num_vertices)
+        )
         embedding = problem.head.landmarks[problem.landmarks.embedding]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]

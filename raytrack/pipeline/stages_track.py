@@ -10,6 +10,7 @@ from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
+from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
@@ -49,6 +50,7 @@ def track(context: StageContext) -> StageOutput:
     def tell(progress: Progress) -> None:
         context.progress(progress.done, progress.total, progress.stage)
 
+    torch_device(context)  # refuses at once where the renderer would need a GPU that is not there
     head = load_head(context.head)
     fitted = track_sequence(
         read_observation(context),
