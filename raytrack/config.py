@@ -51,7 +51,8 @@ class SequenceConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of a dataset, with a folder
+    `cam_<camera>` for each camera."""
     plate: str = ""
     """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
@@ -69,11 +70,20 @@ class SequenceConfig:
             raise ValueError(f"a `root` needs a `dataset` that is {' or '.join(KINDS)}, got {self.dataset!r}")
         if self.sequence and not self.root:
             raise ValueError(f"`sequence` {self.sequence!r} needs the `root` of a dataset; a video has a `name`")
+        if self.plate and self.root:
+            raise ValueError(
+                f"`plate` {self.plate!r} is for a video; a dataset's cameras have clean plates of their own"
+            )
 
     @property
     def footage(self) -> str:
         """Where it comes from, for people."""
         return self.video or self.root
+
+    @property
+    def is_rig(self) -> bool:
+        """Whether it was recorded by calibrated cameras."""
+        return bool(self.root)
 
     @property
     def is_pattern(self) -> bool:
@@ -143,11 +153,19 @@ class RunConfig:
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
-        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        """The configuration as it applies to one sequence, and to no other.
+
+        The regions that are hidden in it are added, and what does not concern it has its default: how rigs are read
+        for a single camera, and the table that the hidden regions were found in.
+        """
         regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
-        if regions == self.track.occluded:
-            return self
-        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
+        capture = dataclasses.replace(self.capture, occlusions="") if sequence.is_rig else CaptureConfig()
+        return dataclasses.replace(
+            self,
+            sequences=(sequence,),
+            capture=capture,
+            track=dataclasses.replace(self.track, occluded=regions),
+        )
 
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
@@ -173,7 +191,7 @@ class RunConfig:
                     f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
                     "take matting `given` or `auto`, or leave out the masks"
                 )
-            if self.matting in {"plate", "bgmv2"} and not sequence.plate:
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_rig:
                 raise ConfigError(
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
                     "name it as `plate`"

@@ -2,11 +2,16 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raytrack.assets import asset_path, asset_sha256
 from raytrack.config import SequenceConfig
+from raytrack.datasets.config import CaptureConfig
 from raytrack.errors import InputError
 from raytrack.pipeline.digests import Digests
+
+if TYPE_CHECKING:
+    from raytrack.datasets.rig_files import RigFiles
 
 _ASSETS = "assets:"
 
@@ -64,11 +69,89 @@ def _folder_sha256(path: Path, digests: Digests) -> str:
     return digest.hexdigest()
 
 
-def source_digests(sequence: SequenceConfig, fields: frozenset[str], digests: Digests) -> dict[str, str]:
+def source_digests(
+    sequence: SequenceConfig, fields: frozenset[str], digests: Digests, capture: CaptureConfig | None = None
+) -> dict[str, str]:
     """Digest of the content behind each of the named fields of a sequence's configuration.
+
+    Of a recording of calibrated cameras `video` stands for all that decides what the pictures show, and `plate` for
+    the clean plates, both of the cameras that are taken; `masks` for those of every camera.
+
+    Args:
+        sequence: The sequence.
+        fields: Names of fields that hold files or folders.
+        digests: What is known of files already.
+        capture: Which cameras are taken, and what is done to their pictures.
 
     Raises:
         AssetError: A shipped file is not known.
+        ConfigError: No camera is taken.
         InputError: A file is not there or cannot be read.
     """
+    if sequence.is_rig:
+        capture = capture or CaptureConfig()
+        return {name: _rig_sha256(sequence, name, digests, capture) for name in sorted(fields)}
     return {name: content_sha256(getattr(sequence, name), digests) for name in sorted(fields)}
+
+
+def recording_state(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[tuple[str, int, int], ...]:
+    """What tells the files of a recording from those of another time: their paths, times of change and sizes.
+
+    Raises:
+        ConfigError: No camera is taken.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    if sequence.is_rig:
+        files = _files_of(sequence, capture)
+        paths = (*files.of_pictures, *files.of_plates)
+    else:
+        paths = (source_path(sequence.video),)
+    states = ((path, path.stat()) for path in paths if path.exists())
+    return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in states)
+
+
+def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
+    # Heavy, and most jobs have no rig.
+    from raytrack.datasets.registry import recording_files  # noqa: PLC0415
+
+    return recording_files(sequence.dataset, Path(sequence.root), sequence.subject, sequence.sequence, capture)
+
+
+def _rig_sha256(sequence: SequenceConfig, field: str, digests: Digests, capture: CaptureConfig) -> str:
+    """Digest of one kind of a recording's files, by their paths within the dataset."""
+    if field == "masks":
+        return _mask_folders_sha256(sequence.masks, digests)
+    if field not in {"video", "plate"}:
+        return content_sha256(getattr(sequence, field), digests)
+    # Stands for the recording where its files are gone and the last known digest counts.
+    place = Path(sequence.root, sequence.subject, sequence.sequence, f".{field}")
+    try:
+        files = _files_of(sequence, capture)
+    except InputError:
+        if (known := digests.of_missing(place)) is not None:
+            return known
+        raise
+    paths = files.of_pictures if field == "video" else files.of_plates
+    digest = _files_sha256([path for path in paths if path.is_file()], files.root, digests)
+    digests.remember_folder(place, digest)
+    return digest
+
+
+def _mask_folders_sha256(masks: str, digests: Digests) -> str:
+    """Digest of the masks in all folders of a folder."""
+    if not masks:
+        return ""
+    digest = hashlib.sha256()
+    for folder in sorted(path for path in Path(masks).glob("cam_*") if path.is_dir()):
+        digest.update(f"{folder.name}\0{content_sha256(str(folder), digests)}\0".encode())
+    return digest.hexdigest()
+
+
+def _files_sha256(paths: list[Path], root: Path, digests: Digests) -> str:
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            digest.update(f"{path.relative_to(root).as_posix()}\0{digests.of_file(path)}\0".encode())
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Stages that work on a whole sequence: tracking, the final pictures and scores, the dataset."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,14 @@ def track(context: StageContext) -> StageOutput:
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
     def tell(progress: Progress) -> None:
         context.progress(progress.done, progress.total, progress.stage)
 
     head = load_head(context.head)
     fitted = track_sequence(
-        read_observation(context),
+        _as_given(read_views(context)),
         head,
         dataclasses.replace(context.config["track"], num_threads=context.cpus),
         checkpoint_folder=context.checkpoint_folder,
@@ -65,6 +66,10 @@ def track(context: StageContext) -> StageOutput:
         files=(track_path(context.name),),
         also={"track_static": _static_row(saved, track_path(context.name))},
     )
+
+
+def _as_given(views: Sequence[Any]) -> Any:
+    return views if views[0].calibrated else views[0]
 
 
 def _track_rows(track: Any) -> pa.Table:
@@ -104,13 +109,14 @@ def render(context: StageContext) -> StageOutput:
     from raytrack.export.truth import GroundTruth
     from raytrack.fit.track import Track
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
     name, truth = context.name, None
     if context.sequence.ground_truth:
         truth = GroundTruth.load(source_path(context.sequence.ground_truth))
         truth = truth.of_frames(context.read("frames")["source_frame"].to_numpy())
-    observation = read_observation(context)
+    views = read_views(context)
+    observation = views[0]
     preview = f"preview/{name}.mp4"
     (context.out / "preview").mkdir(exist_ok=True)
     scores = draw_sequence(
@@ -157,9 +163,10 @@ def export(context: StageContext) -> StageOutput:
     from raytrack.export.nerf import write_dataset
     from raytrack.fit.track import Track
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
-    observation = read_observation(context)
+    views = read_views(context)
+    observation = views[0]
     path = f"export/{context.name}"
     dataset = write_dataset(
         Track.load(context.out / track_path(context.name)),
