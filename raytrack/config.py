@@ -16,12 +16,12 @@ import yaml
 from raytrack.datasets.config import CaptureConfig
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
-from raytrack.tables.keys import SequenceKey, footage_name
+from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
 _Config = TypeVar("_Config")
@@ -150,6 +150,9 @@ class RunConfig:
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    union: UnionConfig | None = None
+    """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
+    waits until all of them are exported, and there is none while one has failed."""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
@@ -167,12 +170,20 @@ class RunConfig:
             track=dataclasses.replace(self.track, occluded=regions),
         )
 
+    def union_members(self) -> dict[SequenceKey, tuple[SequenceConfig, ...]]:
+        """The sequences of each subject, in order, by the key of their union."""
+        members: dict[SequenceKey, tuple[SequenceConfig, ...]] = {}
+        for sequence in self.sequences:
+            key = dataclasses.replace(sequence.key, sequence=union_name(sequence.key.subject))
+            members[key] = (*members.get(key, ()), sequence)
+        return members
+
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, or a plate is
-                missing.
+            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, a plate is
+                missing, or a union would have another's name.
         """
         seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
@@ -185,6 +196,10 @@ class RunConfig:
                 raise ConfigError(
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
+            if sequence.key.is_union:
+                raise ConfigError(
+                    f"{name!r} is what the union of the subject's sequences is called: choose another name"
+                )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting not in ("auto", "given"):
                 raise ConfigError(
@@ -196,6 +211,21 @@ class RunConfig:
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
                     "name it as `plate`"
                 )
+        if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
+            self._check_unions(seen)
+
+    def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
+        unions: dict[str, SequenceKey] = {}
+        for key in self.union_members():
+            name = key.sequence
+            if other := unions.get(name.lower()):
+                raise ConfigError(
+                    f"subjects {other.subject!r} of {other.dataset} and {key.subject!r} of {key.dataset} cannot both "
+                    f"have a union {name!r}: write a job file for each"
+                )
+            if name.lower() in sequences:
+                raise ConfigError(f"{name!r} names a sequence and the union of subject {key.subject!r}: give another")
+            unions[name.lower()] = key
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:

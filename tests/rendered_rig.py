@@ -211,7 +211,9 @@ def write_nersemble(root: Path, kind: str, *, subject: str = SUBJECT, cameras: t
         common = {"subject": subject, "sequence": sequence, "timesteps": tuple(range(NUM_FRAMES))}
         if kind == "nersemble-v1":
             # As in a 4×4 affine matrix that is multiplied from the right, with its offset in the last column.
-            colours = {name: np.vstack([np.column_stack([m[:, :3], m[:, 3]]), [0, 0, 0, 1]]) for name, m in matrices.items()}
+            colours = {
+                name: np.vstack([np.column_stack([m[:, :3], m[:, 3]]), [0, 0, 0, 1]]) for name, m in matrices.items()
+            }
             make_v1(root, params, paint, **common, videos=sequence == SEQUENCES[0], colours=colours)
         else:
             make_v2(root, params, paint, **common, colours={name: m[:, :3] for name, m in matrices.items()})
@@ -232,7 +234,10 @@ def write_videos(folder: Path, size_hw: tuple[int, int] = (320, 256), focal_rati
     paths = []
     for sequence in SEQUENCES:
         # The camera stands 1 m from the origin; the head comes nearer.
-        frames = [drawn(camera, vertices + torch.tensor([0.0, 0.0, 0.25]), room("222200037", size_hw)) for vertices in truth(sequence)]
+        frames = [
+            drawn(camera, vertices + torch.tensor([0.0, 0.0, 0.25]), room("222200037", size_hw))
+            for vertices in truth(sequence)
+        ]
         paths.append(folder / f"{sequence.split('-')[0].lower()}.mp4")
         write_video(paths[-1], frames, 25)
     return paths

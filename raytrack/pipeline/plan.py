@@ -68,6 +68,9 @@ class SequencePlan:
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
     """State of each stage's items; a stage is missing until it is known how many items it has."""
+    waits_for: tuple["SequencePlan", ...] = ()
+    """Plans that must have come as far as `waits_for_stage` before any of this one can begin."""
+    waits_for_stage: str = ""
     others: tuple[Stage, ...] = ()
     """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
@@ -94,6 +97,11 @@ class SequencePlan:
     def finished(self) -> bool:
         """Whether every stage is done."""
         return all(self.stage_done(stage.name) for stage in self.stages)
+
+    @property
+    def waiting_for(self) -> list["SequencePlan"]:
+        """Plans that have not come as far as this one needs."""
+        return [plan for plan in self.waits_for if not plan.stage_done(self.waits_for_stage)]
 
     @property
     def failed(self) -> bool:
@@ -129,6 +137,8 @@ class SequencePlan:
 
     def ready(self) -> Iterator[tuple[Stage, int]]:
         """Items that can start now."""
+        if self.waiting_for:
+            return
         for stage in self.stages:
             if all(self.stage_done(name) for name in stage.needs):
                 states = self.parts.get(stage.name, ())

@@ -30,7 +30,7 @@ def extraction(config: RunConfig) -> dict[str, Any]:
 def probe(context: StageContext) -> StageOutput:
     """What the footage holds, how many of its frames are taken, and by which cameras."""
     recording = open_recording(context.sequence, **context.config)
-    sources = [camera.source for camera in recording.cameras]
+    sources, turn = [camera.source for camera in recording.cameras], recording.tracker_from_capture
     digests = Digests(context.out / ".work" / DIGESTS_FILE)
     digest = source_digests(context.sequence, frozenset({"video"}), digests, context.config["capture"])["video"]
     row = {
@@ -44,6 +44,7 @@ def probe(context: StageContext) -> StageOutput:
         "width": recording.size_hw[1],
         "duration_s": float(recording.timestamps_s[-1]) + 1.0 / _frame_rate(context, sources[0]),
         "has_alpha": recording.has_alpha,
+        "capture_from_tracker": None if turn is None else turn.T.tolist(),
     }
     cameras = _camera_rows(recording)
     return StageOutput(

@@ -14,6 +14,8 @@ from raytrack.export.config import ExportConfig
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
+    CAMERA_SCORE_NAMES,
+    CAMERA_SCORES,
     EXPORTS,
     SCORE_NAMES,
     SCORES,
@@ -41,6 +43,8 @@ def track_path(name: str) -> str:
 
 def track(context: StageContext) -> StageOutput:
     """Fit the head to the sequence; goes on from its checkpoints."""
+    import torch
+
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
@@ -57,6 +61,9 @@ def track(context: StageContext) -> StageOutput:
         checkpoint_folder=context.checkpoint_folder,
         on_progress=tell,
     )
+    (recording,) = context.read("probe").to_pylist()
+    if turn := recording["capture_from_tracker"]:
+        fitted = dataclasses.replace(fitted, capture_from_world=torch.tensor(turn, dtype=torch.float32))
     path = context.out / track_path(context.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     fitted.save(path, base_albedo=head.albedo)
@@ -114,19 +121,14 @@ def render(context: StageContext) -> StageOutput:
     name, truth = context.name, None
     if context.sequence.ground_truth:
         truth = GroundTruth.load(source_path(context.sequence.ground_truth))
-        truth = truth.of_frames(context.read("frames")["source_frame"].to_numpy())
-    views = read_views(context)
-    observation = views[0]
+        truth = truth.of_frames(_source_frames(context.read("frames")))
     preview = f"preview/{name}.mp4"
     (context.out / "preview").mkdir(exist_ok=True)
-    scores = draw_sequence(
+    views = _counted(context, read_views(context))
+    found = draw_sequence(
         Track.load(context.out / track_path(name)),
         load_head(context.head),
-        (
-            dataclasses.replace(
-                observation, load_image=_counted(context, observation.load_image, observation.num_frames)
-            ),
-        ),
+        views,
         render_folder=context.out / "render" / name,
         preview_path=context.out / preview,
         config=context.config["export"],
@@ -134,37 +136,50 @@ def render(context: StageContext) -> StageOutput:
         num_threads=context.cpus,
         truth=truth,
     )
-    num_frames = observation.num_frames
     rows = [
-        {"kind": "render", "path": f"render/{name}", "num_frames": num_frames},
-        {"kind": "preview", "path": preview, "num_frames": num_frames},
+        {"kind": "render", "path": f"render/{name}", "num_frames": views[0].num_frames},
+        {"kind": "preview", "path": preview, "num_frames": views[0].num_frames},
     ]
+    also = {"scores": _scores_row(found.scores, found.ground_truth)}
+    if context.sequence.is_rig:
+        also["camera_scores"] = _camera_rows(found.per_camera)
     return StageOutput(
         rows=pa.Table.from_pylist(rows, schema=EXPORTS),
         files=(*_files_under(context.out, f"render/{name}"), preview),
-        also={"scores": _scores_row(scores.scores, scores.ground_truth)},
+        also=also,
     )
 
 
-def _counted(context: StageContext, load_image: Any, num_frames: int) -> Any:
-    """An image loader that tells how many frames have been asked for."""
+def _source_frames(frames: pa.Table) -> Any:
+    """Which frames of the footage were taken; alike in all cameras."""
+    camera = frames["camera"].to_numpy()
+    return frames["source_frame"].to_numpy()[camera == camera[0]]
+
+
+def _counted(context: StageContext, views: Sequence[Any]) -> tuple[Any, ...]:
+    """Views of which the first tells how many frames have been asked for."""
+    first, num_frames = views[0], views[0].num_frames
 
     def load(frame: int) -> Any:
         context.progress(frame, num_frames)
-        return load_image(frame)
+        return first.load_image(frame)
 
-    return load
-
-
-def _counted_views(context: StageContext, observation: Any) -> tuple[Any, ...]:
-    load_image = _counted(context, observation.load_image, observation.num_frames)
-    return (dataclasses.replace(observation, load_image=load_image),)
+    return (dataclasses.replace(first, load_image=load), *views[1:])
 
 
 def _scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table:
     row = {name: scores[name] for name in (*SCORE_NAMES, "frames")}
     row |= {f"ground_truth_{name}": (truth or {}).get(name) for name in TRUTH_NAMES}
     return pa.Table.from_pylist([{**row, "has_ground_truth": truth is not None}], schema=SCORES)
+
+
+def _camera_rows(per_camera: Sequence[Any]) -> pa.Table:
+    rows = [
+        {"camera": camera.camera_index, "camera_id": camera.camera_id}
+        | {name: getattr(camera, name) for name in CAMERA_SCORE_NAMES}
+        for camera in per_camera
+    ]
+    return pa.Table.from_pylist(rows, schema=CAMERA_SCORES)
 
 
 def export(context: StageContext) -> StageOutput:
@@ -174,15 +189,13 @@ def export(context: StageContext) -> StageOutput:
     from raytrack.head.library import load_head
     from raytrack.pipeline.observation import read_views
 
-    views = read_views(context)
-    observation = views[0]
     path = f"export/{context.name}"
     dataset = write_dataset(
         Track.load(context.out / track_path(context.name)),
         load_head(context.head),
         context.out / path,
         context.config["export"],
-        views=_counted_views(context, observation),
+        views=_counted(context, read_views(context)),
         num_threads=context.cpus,
     )
     row = {

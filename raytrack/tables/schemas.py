@@ -32,10 +32,13 @@ SEQUENCES = pa.schema(
         pa.field("width", pa.int32(), **_REQUIRED),
         pa.field("duration_s", pa.float64(), **_REQUIRED),
         pa.field("has_alpha", pa.bool_(), **_REQUIRED),
+        pa.field("capture_from_tracker", vector(3, 3, of=pa.float64())),
     ]
 )
 """One row. `num_frames` is the number taken of each camera, of `num_source_frames`; `duration_s` is from the start of
-the first one to the end of the last; `height` and `width` are those of the pictures taken."""
+the first one to the end of the last; `height` and `width` are those of the pictures taken; `capture_from_tracker` is
+the rotation from the tracker's world to that of a rig's calibration, which has the same origin, null where there is
+none."""
 
 CAMERAS = pa.schema(
     [
@@ -167,6 +170,31 @@ SCORES = pa.schema(
     ]
 )
 """One row; see `raytrack.export.scores`. Null where there is nothing to measure."""
+
+
+CAMERA_SCORE_NAMES = ("psnr_db", "l1", "worst_l1", "landmark_error_px", "coverage")
+
+CAMERA_SCORES = pa.schema([*_CAMERA, *(pa.field(name, pa.float64()) for name in CAMERA_SCORE_NAMES)])
+"""One row per calibrated camera, by place: how well the track explains its pictures. Null as in the table `scores`."""
+
+
+UNIONS = pa.schema(
+    [
+        pa.field("path", pa.string(), **_REQUIRED),
+        pa.field("mode", pa.string(), **_REQUIRED),
+        pa.field("members", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("member_fingerprints", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("train_sequences", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("test_sequences", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("num_timesteps", pa.int32(), **_REQUIRED),
+        pa.field("num_train", pa.int32(), **_REQUIRED),
+        pa.field("num_val", pa.int32(), **_REQUIRED),
+        pa.field("num_test", pa.int32(), **_REQUIRED),
+        pa.field("same_identity", pa.bool_(), **_REQUIRED),
+    ]
+)
+"""One row for the union of a subject's sequences; `num_train` and the like count frames. The fingerprints are those of
+the members' datasets."""
 
 
 def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:
