@@ -10,6 +10,11 @@ UnionMode = Literal["random_group", "random_single", "last"]
 UnionPlacement = Literal["refer", "copy", "link"]
 
 
+def dataset_path(format_name: str, sequence: str) -> str:
+    """Where a sequence's dataset lies, relative to the output folder."""
+    return f"export/{sequence}" if format_name == "nerf" else f"export-{format_name}/{sequence}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnionConfig:
     """How the datasets of one subject's sequences become one."""

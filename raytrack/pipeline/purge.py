@@ -6,12 +6,14 @@ import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
 from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import ConfigError
+from raytrack.export.config import DatasetFormatName, dataset_path
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
@@ -24,12 +26,11 @@ _SEQUENCE_OUTPUTS = (
     "frames/{}",
     "tracks/{}",
     "render/{}",
-    "export/{}",
     "preview/{}.mp4",
     ".work/{}",
     # What a run that was interrupted had not finished.
     "render/.tmp-{}",
-    "export/.tmp-{}",
+    *(dataset_path(name, prefix + "{}") for name in get_args(DatasetFormatName) for prefix in ("", ".tmp-")),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from raytrack.config import load_job
 from raytrack.errors import ConfigError
+from raytrack.export.config import dataset_path
 from raytrack.pipeline.display import clock
 from raytrack.pipeline.inventory import Inventory, known_keys, take_inventory
 from raytrack.pipeline.item_progress import read_progress
@@ -57,11 +58,11 @@ def _write_union(union: UnionOutcome, report: RunReport, screen: Screen, *, quie
     name = union.plan.name
     entry = (report.summary or {}).get("unions", {}).get(name)
     if union.plan.finished and not quiet:
-        words = ""
+        words, formats = "", union.plan.configs[UNION.name].value["formats"]
         if entry:
             tested = " ".join(entry["test_sequences"])
             words = f"{len(entry['members'])} sequences, {entry['num_timesteps']} timesteps, tested by {tested}; "
-        screen.write(f"{name}: {words}dataset {report.out / 'export' / name}\n")
+        screen.write(f"{name}: {words}dataset {report.out / dataset_path(formats[0], name)}\n")
     _write_failures(name, union.failures, screen)
 
 

@@ -45,7 +45,7 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head or it has no such region.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
     weights_identity(config.matting, config.matting_weights)
@@ -53,12 +53,15 @@ def check_job(config: RunConfig) -> None:
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
     )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
-    if config.head == DEFAULT_HEAD and not occluded:
+    if config.head == DEFAULT_HEAD and not occluded and config.export.formats == ("nerf",):
         return
     head_identity(config)
-    from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
+    from raytrack.export.formats import check_export  # noqa: PLC0415 (takes a second, and is seldom needed)
+    from raytrack.head.library import load_head  # noqa: PLC0415
 
-    regions = load_head(config.head).regions
+    head = load_head(config.head)
+    check_export(head, config.export)
+    regions = head.regions
     for name in occluded:
         if name not in regions:
             raise ConfigError(f"the head has no region {name!r} to be occluded; regions: {', '.join(sorted(regions))}")

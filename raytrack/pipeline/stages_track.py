@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
 from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
@@ -184,29 +184,33 @@ def _camera_rows(per_camera: Sequence[Any]) -> pa.Table:
 
 def export(context: StageContext) -> StageOutput:
     """The sequence as a dataset."""
-    from raytrack.export.nerf import write_dataset
+    from raytrack.export.formats import write_datasets
     from raytrack.fit.track import Track
     from raytrack.head.library import load_head
     from raytrack.pipeline.observation import read_views
 
-    path = f"export/{context.name}"
-    dataset = write_dataset(
+    written = write_datasets(
         Track.load(context.out / track_path(context.name)),
         load_head(context.head),
-        context.out / path,
+        context.out,
+        context.name,
         context.config["export"],
         views=_counted(context, read_views(context)),
         num_threads=context.cpus,
     )
-    row = {
-        "kind": "dataset",
-        "path": path,
-        "num_frames": dataset.num_frames,
-        "num_train": dataset.num_train,
-        "num_test": dataset.num_test,
-        "origin_m": None if dataset.origin_m is None else list(dataset.origin_m),
-    }
-    return StageOutput(rows=pa.Table.from_pylist([row], schema=EXPORTS), files=_files_under(context.out, path))
+    rows = [
+        {
+            "kind": "dataset",
+            "path": one.path,
+            "num_frames": one.dataset.num_frames,
+            "num_train": one.dataset.num_train,
+            "num_test": one.dataset.num_test,
+            "origin_m": None if one.dataset.origin_m is None else list(one.dataset.origin_m),
+        }
+        for one in written
+    ]
+    files = [file for one in written for file in _files_under(context.out, one.path)]
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=EXPORTS), files=tuple(files))
 
 
 def _files_under(out: Path, folder: str) -> tuple[str, ...]:
@@ -292,6 +296,8 @@ EXPORT = Stage(
     after=(*_OBSERVED, "track"),
     timeout_s=1800,
     frame_timeout_s=30,
-    folders=("export/{sequence}", "export/.tmp-{sequence}"),
+    folders=tuple(
+        dataset_path(name, prefix + "{sequence}") for name in get_args(DatasetFormatName) for prefix in ("", ".tmp-")
+    ),
     cost=0.05,
 )

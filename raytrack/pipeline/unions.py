@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from raytrack.assets import asset_sha256
-from raytrack.config import RunConfig, to_mapping
+from raytrack.config import RunConfig
+from raytrack.export.config import DatasetFormatName, dataset_path
 from raytrack.pipeline.leftovers import remove_files, traces
 from raytrack.pipeline.plan import FolderListings, SequencePlan, StageConfig
-from raytrack.pipeline.stage import Stage, StageContext, StageOutput, fingerprint
+from raytrack.pipeline.stage import Stage, StageContext, StageOutput, config_json, fingerprint
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.schemas import UNIONS
 from raytrack.tables.store import part_path, read_footer, read_part
@@ -30,6 +31,8 @@ from raytrack.tables.store import part_path, read_footer, read_part
 logger = logging.getLogger(__name__)
 
 EXPORT_STAGE = "export"
+UNITED_FORMATS: tuple[DatasetFormatName, ...] = ("nerf", "gaussian-avatars")
+"""Formats that have unions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +46,42 @@ class UnionPlans:
 
 
 def unite(context: StageContext) -> StageOutput:
-    """The datasets of a subject's sequences as one."""
+    """The datasets of a subject's sequences as one, in each format that has unions."""
     from raytrack.export.union import union_datasets
 
-    path, members = f"export/{context.name}", context.config["members"]
-    union = union_datasets(
-        [context.out / "export" / name for name in members],
-        context.out / path,
-        context.config["union"],
-        subject=context.key.subject,
-    )
-    row = {
-        "path": path,
-        "mode": context.config["union"].mode,
-        "members": list(members),
-        "member_fingerprints": list(context.config["fingerprints"]),
-        "train_sequences": list(union.train_sequences),
-        "test_sequences": list(union.test_sequences),
-        "num_timesteps": union.num_timesteps,
-        "num_train": union.num_frames["train"],
-        "num_val": union.num_frames["val"],
-        "num_test": union.num_frames["test"],
-        "same_identity": union.same_identity,
-    }
-    files = (file for file in (context.out / path).rglob("*") if file.is_file())
+    members, rows, files = context.config["members"], [], []
+    for name in context.config["formats"]:
+        path = dataset_path(name, context.name)
+        union = union_datasets(
+            [context.out / dataset_path(name, member) for member in members],
+            context.out / path,
+            context.config["union"],
+            subject=context.key.subject,
+        )
+        rows.append(
+            {
+                "path": path,
+                "mode": context.config["union"].mode,
+                "members": list(members),
+                "member_fingerprints": list(context.config["fingerprints"]),
+                "train_sequences": list(union.train_sequences),
+                "test_sequences": list(union.test_sequences),
+                "num_timesteps": union.num_timesteps,
+                "num_train": union.num_frames["train"],
+                "num_val": union.num_frames["val"],
+                "num_test": union.num_frames["test"],
+                "same_identity": union.same_identity,
+            }
+        )
+        files += [file for file in sorted((context.out / path).rglob("*")) if file.is_file()]
     return StageOutput(
-        rows=pa.Table.from_pylist([row], schema=UNIONS),
-        files=tuple(sorted(file.relative_to(context.out).as_posix() for file in files)),
+        rows=pa.Table.from_pylist(rows, schema=UNIONS),
+        files=tuple(file.relative_to(context.out).as_posix() for file in files),
     )
+
+
+def _formats(config: RunConfig) -> tuple[DatasetFormatName, ...]:
+    return tuple(name for name in UNITED_FORMATS if name in config.export.formats)
 
 
 UNION = Stage(
@@ -82,10 +93,10 @@ UNION = Stage(
         *("tables/keys.py", "tables/schemas.py"),
     ),
     table="unions",
-    reads=lambda config: config.union,
+    reads=lambda config: {"union": config.union, "formats": _formats(config)},
     sources=("members",),
     timeout_s=1800,
-    folders=("export/{sequence}", "export/.tmp-{sequence}"),
+    folders=tuple(dataset_path(name, prefix + "{sequence}") for name in UNITED_FORMATS for prefix in ("", ".tmp-")),
 )
 
 
@@ -109,6 +120,8 @@ def plan_unions(
         missing = [sequence.key.sequence for sequence in sequences if sequence.key in unreadable]
         if len(sequences) < 2:
             notes.append(f"{key.sequence}: none is made of one sequence alone, for whole sequences are held out")
+        elif not _formats(config):
+            notes.append(f"{key.sequence}: none is made of the formats {', '.join(config.export.formats)}")
         elif missing:
             notes.append(f"{key.sequence}: none is made, for {missing[0]} cannot be read")
         else:
@@ -123,7 +136,12 @@ def _plan(
     names = tuple(member.name for member in members)
     fingerprints = tuple(member.fingerprints[EXPORT_STAGE] for member in members)
     digest = hashlib.sha256(json.dumps([key.subject, names, fingerprints]).encode()).hexdigest()
-    value = {"union": config.union, "members": names, "fingerprints": fingerprints}
+    value = {
+        "union": config.union,
+        "formats": _formats(config),
+        "members": names,
+        "fingerprints": fingerprints,
+    }
     made_by = fingerprint(
         UNION,
         dataclasses.replace(config, sequences=()),
@@ -140,7 +158,7 @@ def _plan(
         chunk_frames=1,
         head=config.head,
         fingerprints={UNION.name: made_by},
-        configs={UNION.name: StageConfig(value=value, text=json.dumps(to_mapping(config.union), sort_keys=True))},
+        configs={UNION.name: StageConfig(value=value, text=config_json(UNION, config))},
         waits_for=members,
         waits_for_stage=EXPORT_STAGE,
     )
@@ -150,14 +168,14 @@ def _plan(
 
 
 def known_unions(out: Path) -> Iterator[tuple[SequenceKey, dict[str, Any]]]:
-    """The unions that an output folder holds, each with its row of the table `unions`.
+    """The unions that an output folder holds, each with its row of the table `unions`, of its first format.
 
     Raises:
         RaytrackError: A table is damaged.
     """
     for path in sorted((out / "tables" / UNION.table).glob("dataset=*/subject=*/sequence=*/part-union-00000.parquet")):
         dataset, subject, sequence = (part.partition("=")[2] for part in path.parent.parts[-3:])
-        (row,) = read_part(path).to_pylist()
+        row, *_ = read_part(path).to_pylist()
         yield SequenceKey(dataset=dataset, subject=subject, sequence=sequence), row
 
 

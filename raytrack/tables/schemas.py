@@ -193,8 +193,8 @@ UNIONS = pa.schema(
         pa.field("same_identity", pa.bool_(), **_REQUIRED),
     ]
 )
-"""One row for the union of a subject's sequences; `num_train` and the like count frames. The fingerprints are those of
-the members' datasets."""
+"""One row per format of the union of a subject's sequences; `num_train` and the like count frames. The fingerprints are
+those of the members' datasets."""
 
 
 def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:
