@@ -1,4 +1,4 @@
-"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge | assets`."""
+"""The command line: `raytrack run | preprocess | track | export | submit | union | status | doctor | ...`."""
 
 import io
 import logging
@@ -8,13 +8,16 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
 from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.observe.config import LandmarkMethod, MattingMethod
+
+if TYPE_CHECKING:
+    from raytrack.pipeline.submit import JobServer
 
 _JOB_SUFFIXES = {".yaml", ".yml"}
 _DESCRIPTION = "Talking-head videos to tracked heads and NeRF/3DGS-ready datasets."
@@ -109,6 +112,29 @@ class Export(JobOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Submit(JobOptions):
+    """Send a job to a Ray cluster, and follow it to its end; the exit code is the run's own.
+
+    Footage is not sent: its paths, like OUT's, mean what every node of the cluster sees there, such as a shared file
+    system. Relative paths in the job file are taken from where the job file lies here.
+    """
+
+    targets: ClassVar[tuple[str, ...]] = ()
+    address: Annotated[str, _shown("URL")] = ""
+    """The cluster's dashboard, http://HOST:8265; by default $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265."""
+    command: Annotated[Literal["run", "preprocess", "track", "export"], _shown("run|preprocess|track|export")] = "run"
+    """What the cluster is to do; by default run."""
+    installed: Flag = False
+    """Use the raytrack that is installed on the cluster; by default the one that runs here is sent."""
+    install_dependencies: Flag = False
+    """Have each node install what raytrack needs first, in the versions that it is tested with."""
+    no_wait: Flag = False
+    """Do not follow the job."""
+    stop_on_interrupt: Flag = False
+    """On Ctrl-C, stop the job; by default it goes on without being followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Union:
     """Make one dataset of those of a subject's sequences, with whole sequences held out for testing."""
 
@@ -164,7 +190,7 @@ class ImportFlame:
     """FLAME's landmark embeddings: mediapipe_landmark_embedding.npz, landmark_embedding.npy and the like; what they
     leave out comes from raytrack's own head."""
     texture: Annotated[Path | None, _shown("FILE")] = None
-    """A painted texture, or a texture space (npz) of which the mean is taken; goes with --template."""
+    """A painted texture, or a texture space such as FLAME_texture.npz; goes with --template."""
     name: Annotated[str | None, _shown("NAME")] = None
     """What to call the head; by default after the model's file."""
 
@@ -185,7 +211,7 @@ class Assets:
     ]
 
 
-Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge | Assets
+Command = Run | Preprocess | Track | Export | Submit | Union | Status | Doctor | Purge | Assets
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -224,7 +250,7 @@ def _start_logging() -> None:
 
 def _carry_out(command: Command, arguments: list[str]) -> int:
     if isinstance(command, JobOptions):
-        return _run(command, arguments)
+        return _submit(command, arguments) if isinstance(command, Submit) else _run(command, arguments)
     if isinstance(command, Union):
         return _union(command)
     if isinstance(command, Status):
@@ -253,15 +279,16 @@ def job_config(options: JobOptions) -> RunConfig:
     for name, value in (("masks", options.masks), ("plate", options.plate)):
         if value and (jobs or len(options.inputs) > 1):
             raise ConfigError(f"--{name} goes with one video; in a job file, give each sequence its `{name}`")
+    here = not isinstance(options, Submit)
     if jobs:
-        return load_job(Path(jobs[0]), overrides)
+        return load_job(Path(jobs[0]), overrides, here=here)
     names = distinct_names(options.inputs)
     sequences = [
         {"video": video, "name": name, "masks": options.masks or "", "plate": options.plate or ""}
         for video, name in zip(options.inputs, names, strict=True)
     ]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
-    return resolved(config, Path.cwd())
+    return resolved(config, Path.cwd(), here=here)
 
 
 def option_overrides(options: JobOptions) -> dict[str, Any]:
@@ -310,12 +337,59 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     return report.exit_code
 
 
+def _submit(options: Submit, arguments: list[str]) -> int:
+    from raytrack.pipeline.job_server import is_exposed  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
+    from raytrack.pipeline.submit import JobRequest, JobServer  # noqa: PLC0415
+
+    if options.sequential:
+        raise ConfigError("--sequential works in one process, without Ray: leave it out, or use `raytrack run`")
+    request = JobRequest(
+        config=job_config(options),
+        out=str(options.out),
+        command=options.command,
+        options=("--quiet",) if options.quiet else (),
+        code="installed" if options.installed else "upload",
+        install_dependencies=options.install_dependencies,
+        retry=_spelled(arguments),
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    screen = Screen(sys.stdout)
+    server = JobServer(options.address)
+    if is_exposed(server.url):
+        screen.write(f"warning: the token goes to {server.url} unencrypted; use a tunnel, or https\n")
+    job_id = server.submit(request)
+    screen.write(f"{job_id} is submitted to {server.url}\n")
+    if options.no_wait:
+        screen.write(server.advice(job_id))
+        return 0
+    try:
+        outcome = server.follow(job_id, screen.write)
+    except KeyboardInterrupt:
+        return _leave(server, job_id, stop=options.stop_on_interrupt)
+    if outcome.message:
+        print(f"raytrack: {job_id}: {outcome.message}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def _leave(server: "JobServer", job_id: str, *, stop: bool) -> int:
+    """What becomes of a job that nobody follows any more."""
+    if not stop:
+        print(f"{job_id} goes on\n{server.advice(job_id)}", end="", file=sys.stderr)
+    elif server.stop(job_id):
+        print(f"{job_id} is stopped; submitting it again goes on where it stopped", file=sys.stderr)
+    else:
+        print(f"{job_id} is asked to stop, but has not yet\n{server.advice(job_id)}", end="", file=sys.stderr)
+    return _INTERRUPTED
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def _spelled(arguments: list[str]) -> str:
-    return shlex.join(["raytrack", *arguments])
+    """What to type for the same once more: what was typed where a job was submitted, if this is one."""
+    return os.environ.get("RAYTRACK_RETRY") or shlex.join(["raytrack", *arguments])
 
 
 def _union(command: Union) -> int:

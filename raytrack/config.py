@@ -24,6 +24,7 @@ from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefineme
 from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
+Device = Literal["auto", "cpu", "cuda"]
 _Config = TypeVar("_Config")
 
 
@@ -112,6 +113,9 @@ class PipelineConfig:
     track_cpus: int | None = None
     """CPUs that each of a sequence's long steps (tracking, pictures, dataset) may use; fewer where no node has as many.
     By default, all CPUs divided by the sequences that run at once."""
+    device: Device = "auto"
+    """Where the networks for mattes and landmarks run: `cuda` waits for a GPU, `auto` takes one where there is one now.
+    Tracking uses a GPU with `track.renderer: nvdiffrast`. On a GPU, results differ by rounding."""
     time_limit_factor: float = 1.0
     """Multiplies every stage's time limit."""
 
@@ -228,12 +232,13 @@ class RunConfig:
             unions[name.lower()] = key
 
 
-def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def load_job(path: Path, overrides: Mapping[str, Any] | None = None, *, here: bool = True) -> RunConfig:
     """Read a job file; the paths in it become absolute. What may stand for many sequences stays: see `expanded`.
 
     Args:
         path: A YAML file whose keys are the fields of `RunConfig`.
         overrides: Nested mapping that is laid over what the file says.
+        here: As in `resolved`.
 
     Raises:
         ConfigError: The file is not there, is not YAML, or a key, type or value is wrong.
@@ -249,18 +254,23 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
     if not config.sequences:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
-    return resolved(config, path.parent)
+    return resolved(config, path.parent, here=here)
 
 
-def resolved(config: RunConfig, folder: Path) -> RunConfig:
+def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig:
     """The configuration with every path made absolute; relative ones start from `folder`.
+
+    Args:
+        config: As it was written.
+        folder: Where relative paths start.
+        here: Whether it is for a run on this machine, whose own heads then have the names that they go by.
 
     Raises:
         ConfigError: There is no head of the name that is asked for.
     """
 
     def absolute(text: str) -> str:
-        if not text or text.startswith("assets:"):
+        if not text or text.startswith("assets:") or (not here and Path(text).is_absolute()):
             return text
         return str((folder / Path(text).expanduser()).resolve())
 
@@ -275,7 +285,7 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
         )
         for sequence in config.sequences
     )
-    head = _resolved_head(config.head, absolute)
+    head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
     return dataclasses.replace(
@@ -288,13 +298,13 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
     )
 
 
-def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
-    """A head of the user's own as an absolute path; the shipped head by its name.
+def _resolved_head(head: str, absolute: Callable[[str], str], *, here: bool) -> str:
+    """A head of the user's own as an absolute path; the shipped head by its name, and all where that is for others.
 
     Raises:
         ConfigError: There is no head of that name.
     """
-    if head == DEFAULT_HEAD:
+    if head == DEFAULT_HEAD or not (here or is_head_path(head)):
         return head
     try:
         return absolute(head) if is_head_path(head) else str(head_path(head).resolve())

@@ -12,6 +12,7 @@ import pyarrow as pa
 from raytrack.config import RunConfig
 from raytrack.errors import InputError
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
+from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.footage import frame_path, frames_of, open_recording, pictures
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Stage, StageContext, StageOutput
@@ -54,7 +55,14 @@ def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tupl
             f"BACKGROUND/image_{camera_id}.jpg, or choose another method"
         )
     weights = config["weights"].get("path", "")
-    matter = make_matter(method, masks=masks, plate=plate, weights=weights, refinement=config["refinement"])
+    matter = make_matter(
+        method,
+        masks=masks,
+        plate=plate,
+        weights=weights,
+        refinement=config["refinement"],
+        device=torch_device(context),
+    )
     # A method with a memory is shown the same camera's frames before the chunk, too.
     before = min(matter.warm_up_frames, chunk.start)
     if before:
@@ -107,17 +115,18 @@ def matte(context: StageContext) -> StageOutput:
 
 
 @functools.lru_cache(maxsize=1)
-def _detector(method: str, weights: str, max_faces: int) -> Any:
+def _detector(method: str, weights: str, max_faces: int, device: str) -> Any:
     from raytrack.observe.landmarks import make_landmark_detector
 
-    return make_landmark_detector(method, weights=weights, max_faces=max_faces)
+    return make_landmark_detector(method, weights=weights, max_faces=max_faces, device=device)
 
 
 def find_landmarks(context: StageContext) -> StageOutput:
     """All faces in every frame of one camera."""
     frames = context.read("frames", chunk=frames_of(context).index)
     config = context.config
-    detector = _detector(config["method"], config["weights"].get("path", ""), config["max_faces"])
+    weights = config["weights"].get("path", "")
+    detector = _detector(config["method"], weights, config["max_faces"], torch_device(context))
     images = (image for _, image in pictures(context, frames))
     found: list[tuple[int, int, Any]] = []
     for frame, faces in zip(frames["frame"].to_pylist(), detector.track(images), strict=True):
