@@ -58,17 +58,19 @@ _ROUNDS = (
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
-def default_schedule(config: TrackConfig, num_frames: int) -> tuple[Stage, ...]:
+def default_schedule(config: TrackConfig, num_pictures: int, *, calibrated: bool = False) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
     Args:
         config: How many rounds, with or without offsets.
-        num_frames: Tracked frames; few frames need more epochs to come to the same number of steps.
+        num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
+        calibrated: Whether the focal length is known.
     """
-    shared = ALL_SHARED if config.static_offset else tuple(name for name in ALL_SHARED if name != "offset")
-    longer = max(1.0, 64 / num_frames)
+    left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
+    shared = tuple(name for name in ALL_SHARED if name not in left_out)
+    longer = max(1.0, 64 / num_pictures)
     stages: list[Stage] = [
-        SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=240 / num_frames, batch_size=4,
+        SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=240 / num_pictures, batch_size=4,
                     texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
