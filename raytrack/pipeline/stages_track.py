@@ -55,7 +55,7 @@ def track(context: StageContext) -> StageOutput:
 
     head = load_head(context.head)
     fitted = track_sequence(
-        _as_given(read_views(context)),
+        read_views(context),
         head,
         dataclasses.replace(context.config["track"], num_threads=context.cpus),
         checkpoint_folder=context.checkpoint_folder,
@@ -73,10 +73,6 @@ def track(context: StageContext) -> StageOutput:
         files=(track_path(context.name),),
         also={"track_static": _static_row(saved, track_path(context.name))},
     )
-
-
-def _as_given(views: Sequence[Any]) -> Any:
-    return views if views[0].calibrated else views[0]
 
 
 def _track_rows(track: Any) -> pa.Table:
