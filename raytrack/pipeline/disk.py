@@ -1,5 +1,6 @@
 """Whether the disk has room for what a run will write: asked before any work."""
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from raytrack.config import RunConfig
 from raytrack.errors import OutputError, RaytrackError
 from raytrack.pipeline.footage import read_recording
 from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.sources import taken_cameras
 from raytrack.tables.store import read_part
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ def expected_bytes(
         "alphas": 0.0 if config.matting == "none" else _MASK_BYTES_PER_PIXEL * pixels,
         "track": _TRACK_BYTES,
         "render": pair + _PREVIEW_BYTES_PER_FRAME * num_frames,
-        "export": pair + _DATASET_BYTES_PER_FRAME * num_frames,
+        "export": len(config.export.formats) * (pair + _DATASET_BYTES_PER_FRAME * num_frames),
     }
 
 
@@ -101,8 +103,12 @@ def _extent(config: RunConfig, plan: SequencePlan) -> tuple[int, tuple[int, int]
         if plan.stage_done("probe"):
             (row,) = read_part(probes[0].part_path(plan.out, plan.key, 0)).to_pylist()
             return (row["num_frames"], (row["height"], row["width"]), row["num_cameras"]) if "height" in row else None
-        recording = read_recording(plan.sequence, config.extract, config.capture)
+        capture, cameras = config.capture, taken_cameras(plan.sequence, config.capture)
+        if len(cameras) > 1:  # One tells enough: looking at all of them would take as long as reading them.
+            alone = dataclasses.replace(capture.cameras, names=cameras[:1])
+            capture = dataclasses.replace(capture, cameras=alone)
+        recording = read_recording(plan.sequence, config.extract, capture)
     except RaytrackError as error:
         logger.info("%s: room on the disk is not checked: %s", plan.name, error)
         return None
-    return recording.num_frames, recording.size_hw, len(recording.cameras)
+    return recording.num_frames, recording.size_hw, max(1, len(cameras))

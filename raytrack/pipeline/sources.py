@@ -91,8 +91,7 @@ def source_digests(
         InputError: A file is not there or cannot be read.
     """
     if sequence.is_rig:
-        capture = capture or CaptureConfig()
-        return {name: _rig_sha256(sequence, name, digests, capture) for name in sorted(fields)}
+        return _rig_digests(sequence, fields, digests, capture or CaptureConfig())
     return {name: content_sha256(getattr(sequence, name), digests) for name in sorted(fields)}
 
 
@@ -112,6 +111,16 @@ def recording_state(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[t
     return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in states)
 
 
+def taken_cameras(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[str, ...]:
+    """The calibrated cameras of a sequence that are taken, by place; none of monocular footage.
+
+    Raises:
+        ConfigError: No camera is taken.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    return tuple(_files_of(sequence, capture).places) if sequence.is_rig else ()
+
+
 def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
     # Heavy, and most jobs have no rig.
     from raytrack.datasets.registry import recording_files  # noqa: PLC0415
@@ -119,24 +128,30 @@ def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
     return recording_files(sequence.dataset, Path(sequence.root), sequence.subject, sequence.sequence, capture)
 
 
-def _rig_sha256(sequence: SequenceConfig, field: str, digests: Digests, capture: CaptureConfig) -> str:
-    """Digest of one kind of a recording's files, by their paths within the dataset."""
-    if field == "masks":
-        return _mask_folders_sha256(sequence.masks, digests)
-    if field not in {"video", "plate"}:
-        return content_sha256(getattr(sequence, field), digests)
-    # Stands for the recording where its files are gone and the last known digest counts.
-    place = Path(sequence.root, sequence.subject, sequence.sequence, f".{field}")
+def _rig_digests(
+    sequence: SequenceConfig, fields: frozenset[str], digests: Digests, capture: CaptureConfig
+) -> dict[str, str]:
+    """`source_digests` of a recording of calibrated cameras."""
+    found = {name: content_sha256(getattr(sequence, name), digests) for name in fields - {"video", "plate", "masks"}}
+    if "masks" in fields:
+        found["masks"] = _mask_folders_sha256(sequence.masks, digests)
+    # These stand for the recording where its files are gone and the last known digests count.
+    folder = Path(sequence.root, sequence.subject, sequence.sequence)
+    places = {name: folder / f".{name}" for name in ("video", "plate") if name in fields}
+    if not places:
+        return found
     try:
         files = _files_of(sequence, capture)
     except InputError:
-        if (known := digests.of_missing(place)) is not None:
-            return known
-        raise
-    paths = files.of_pictures if field == "video" else files.of_plates
-    digest = _files_sha256([path for path in paths if path.is_file()], files.root, digests)
-    digests.remember_folder(place, digest)
-    return digest
+        known = {name: digests.of_missing(place) for name, place in places.items()}
+        if None in known.values():
+            raise
+        return {**found, **{name: digest for name, digest in known.items() if digest is not None}}
+    for name, place in places.items():
+        paths = files.of_pictures if name == "video" else files.of_plates
+        found[name] = _files_sha256([path for path in paths if path.is_file()], files.root, digests)
+        digests.remember_folder(place, found[name])
+    return found
 
 
 def _mask_folders_sha256(masks: str, digests: Digests) -> str:
@@ -150,11 +165,16 @@ def _mask_folders_sha256(masks: str, digests: Digests) -> str:
 
 
 def _files_sha256(paths: list[Path], root: Path, digests: Digests) -> str:
+    """Digest of the paths, within a folder, and of the contents of several files."""
     digest = hashlib.sha256()
     try:
-        with ThreadPoolExecutor(_READERS) as pool:  # Rigs record gigabytes, and one reader leaves the disk idle.
-            for path, of_file in zip(paths, pool.map(digests.of_file, paths), strict=True):
-                digest.update(f"{path.relative_to(root).as_posix()}\0{of_file}\0".encode())
+        unknown = [path for path in paths if not digests.knows(path)]
+        if unknown:
+            # Rigs record gigabytes, and one reader leaves the disk idle.
+            with ThreadPoolExecutor(_READERS) as pool:
+                list(pool.map(digests.of_file, unknown))
+        for path in paths:
+            digest.update(f"{path.relative_to(root).as_posix()}\0{digests.of_file(path)}\0".encode())
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
     return digest.hexdigest()

@@ -231,7 +231,11 @@ def small(tmp_path_factory):
     rig.write_nersemble(folder / "data", "nersemble-v1", cameras=tuple(PLACES)[1:3])
     sequences = [{"dataset": "nersemble-v1", "root": "data", "sequence": "EXP-2"}]
     job = rig_job(
-        folder, "nersemble-v1", sequences=sequences, extract={"max_frames": 2}, track={**FAST, "tracking_size_px": 64, "num_key_frames": 2}
+        folder,
+        "nersemble-v1",
+        sequences=sequences,
+        extract={"max_frames": 2},
+        track={**FAST, "tracking_size_px": 64, "num_key_frames": 2},
     )
     raytrack("run", job, "--out", folder / "out", "--sequential")
     return job, contents(folder / "out")
