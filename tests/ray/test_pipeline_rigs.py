@@ -144,6 +144,20 @@ def test_a_plate_that_is_wanted_and_not_there(datasets, tmp_path, out, capsys):
     assert f"camera {CAMERAS[2]} has none: add BACKGROUND/image_{CAMERAS[2]}.jpg" in capsys.readouterr().out
 
 
+def test_one_damaged_video_costs_its_own_sequence_alone(datasets, tmp_path, out, capsys):
+    root = shutil.copytree(datasets["nersemble-v2"], tmp_path / "data")
+    (root / rig.SUBJECT / f"sequences/{rig.SEQUENCES[0]}/images/cam_{CAMERAS[1]}.mp4").write_text("no video")
+    options = {"matting": "none", "extract": {"max_frames": 1}, "union": {}}
+    assert preprocess(out, write_job(tmp_path / "job.yaml", "nersemble-v2", root, **options)) == 3
+    (row,) = read_table(out, "failures").to_pylist()
+    assert (row["sequence"], row["stage"], row["kind"], row["final"]) == (NAMES[0], "probe", "input", True)
+    assert f"cam_{CAMERAS[1]}.mp4: not a video" in row["error"]
+    assert set(read_table(out, "landmarks")["sequence"].to_pylist()) == {NAMES[1]}
+    (root / rig.SUBJECT / "calibration/camera_params.json").unlink()
+    assert preprocess(out, write_job(tmp_path / "job.yaml", "nersemble-v2", root, **options)) == 1
+    assert "camera_params.json: cannot be read" in capsys.readouterr().out
+
+
 class Remembering(matting.FrameMatter):
     """Says in each matte how many frames it has seen of which camera (told by the room's colour)."""
 
