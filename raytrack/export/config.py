@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 BackgroundColor = Literal["white", "black", "transparent"]
-DatasetFormatName = Literal["nerf", "gaussian-avatars", "insta"]
+DatasetFormatName = Literal["nerf", "gaussian-avatars", "insta", "imavatar"]
 DatasetWorldName = Literal["head", "capture"]
 UnionMode = Literal["random_group", "random_single", "last"]
 UnionPlacement = Literal["refer", "copy", "link"]

@@ -4,6 +4,7 @@
 nerf             `export/<sequence>/`                VHAP's layout; nerfstudio; any head
 gaussian-avatars `export-gaussian-avatars/<s…>/`     GaussianAvatars and its family; FLAME only
 insta            `export-insta/<sequence>/`          INSTA, instant-ngp; any head
+imavatar         `export-imavatar/<sequence>/`       IMavatar and its family; FLAME and one camera only
 ================ =================================== ====================================================
 
 The datasets of one format lie beside each other, so that a union of them can lie there too and refer to them as
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raytrack.errors import ConfigError
-from raytrack.export import gaussian_avatars, insta, nerf
+from raytrack.export import gaussian_avatars, imavatar, insta, nerf
 from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
 from raytrack.export.layout import Dataset
 from raytrack.fit.observation import SequenceObservation
@@ -35,12 +36,17 @@ class DatasetFormat:
     """Takes what `raytrack.export.nerf.write_dataset` takes."""
     refusal: Callable[[HeadModel], str] = _any_head
     """Why a head cannot be exported so; "" where it can."""
+    rig_refusal: str = ""
+    """Why the cameras of a rig cannot be exported so; "" where they can."""
 
 
 FORMATS: Mapping[DatasetFormatName, DatasetFormat] = {
     "nerf": DatasetFormat(write=nerf.write_dataset),
     "gaussian-avatars": DatasetFormat(write=gaussian_avatars.write_gaussian_avatars, refusal=gaussian_avatars.refusal),
     "insta": DatasetFormat(write=insta.write_insta),
+    "imavatar": DatasetFormat(
+        write=imavatar.write_imavatar, refusal=gaussian_avatars.refusal, rig_refusal=imavatar.ONE_CAMERA
+    ),
 }
 
 
@@ -54,8 +60,13 @@ class WrittenDataset:
     dataset: Dataset
 
 
-def check_export(head: HeadModel, config: ExportConfig) -> None:
-    """Refuse, before anything is tracked, formats that a head cannot be exported in.
+def check_export(head: HeadModel, config: ExportConfig, *, of_rigs: bool = False) -> None:
+    """Refuse, before anything is tracked, formats that a head or its cameras cannot be exported in.
+
+    Args:
+        head: That is to be tracked.
+        config: What is to be written.
+        of_rigs: Whether there are several cameras, of any sequence.
 
     Raises:
         ConfigError: There is one; the message says why.
@@ -63,6 +74,8 @@ def check_export(head: HeadModel, config: ExportConfig) -> None:
     for name in config.formats:
         if reason := FORMATS[name].refusal(head):
             raise ConfigError(f"export.formats: no {name!r} datasets of this head: {reason}")
+        if of_rigs and (reason := FORMATS[name].rig_refusal):
+            raise ConfigError(f"export.formats: no {name!r} datasets of these cameras: {reason}")
 
 
 def write_datasets(

@@ -7,9 +7,9 @@ counted by its place in the rig.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from raytrack.export.config import BackgroundColor, ExportConfig
+from raytrack.export.documents import Frames, write_all_transforms
 from raytrack.export.head_files import (
     ObjWriter,
     canonical_parameters,
@@ -59,8 +59,6 @@ def write_dataset(
 
 class NerfLayout:
     """`images/`, `fg_masks/`, and a parameter file per timestep; for heads that are not FLAME's also meshes."""
-
-    top_level: Mapping[str, Any] = {}
 
     def __init__(self, scene: Scene, *, with_meshes: bool | None = None) -> None:
         """Prepare what all timesteps share.
@@ -112,3 +110,7 @@ class NerfLayout:
         write_png(folder / paths["file_path"], shown, compression=compression)
         write_png(folder / paths["fg_mask_path"], picture.alpha, compression=compression)
         return {**paths, "mask_path": paths["fg_mask_path"]} if self._config.mask_path else paths
+
+    def finish(self, folder: Path, frames: Frames, splits: Mapping[str, Frames]) -> None:
+        """Write `transforms.json` and its splits."""
+        write_all_transforms(folder, frames, splits)
