@@ -327,6 +327,9 @@ def expanded(config: RunConfig) -> RunConfig:
         found = find_sequences(Layout(kind=entry.dataset, root=Path(entry.root)), entry.subject, entry.sequence)
         if entry.name and len(found) > 1:
             raise ConfigError(f"{len(found)} sequences cannot all be called {entry.name!r}: leave `name` out")
+        if (entry.masks or entry.ground_truth) and len(found) > 1:
+            field = "masks" if entry.masks else "ground_truth"
+            raise ConfigError(f"`{field}` is of one sequence, but {len(found)} are meant: list each by itself")
         for one in found:
             regions = dict.fromkeys((*entry.occluded, *occluded_regions(one.subject, table)))
             names = {"name": entry.name or one.name, "subject": one.subject, "sequence": one.sequence}

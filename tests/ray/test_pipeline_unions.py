@@ -1,6 +1,7 @@
 """Unions as the last step of a run: when there is one, when it is made anew, and what becomes of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from raytrack.errors import ConfigError, InputError
 from raytrack.export import union as export_union
 from raytrack.export.config import UnionConfig
 from raytrack.pipeline.stage import Stage, StageOutput
+from raytrack.pipeline.unions import UNION
 from raytrack.tables.store import read_table
 
 
@@ -175,6 +177,17 @@ def test_purge_takes_the_union_too(tmp_path, out):
     assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
     assert not list(out.rglob("*anna*"))
     assert (out / "export/union_ben/transforms_test.json").is_file()
+
+
+def test_the_union_names_all_code_that_it_uses(repository):
+    package, pending, used = repository / "raytrack", ["export/union.py"], set()
+    while pending:
+        name = pending.pop()
+        used.add(name)
+        modules = re.findall(r"^from raytrack\.((?:export|tables)\.\w+) import", (package / name).read_text(), re.M)
+        paths = {module.replace(".", "/") + ".py" for module in modules} - {"export/config.py"}
+        pending += sorted(paths - used)
+    assert used <= set(UNION.code)
 
 
 def test_names_that_would_clash_are_refused(tmp_path):
