@@ -7,7 +7,8 @@ from raytrack.errors import ConfigError
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.executor import available_cpus
 from raytrack.pipeline.stage import Resources, Stage
-from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
+from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
+from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
 
 _MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
@@ -59,13 +60,9 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for,
-            or the footage is of a kind that is not tracked yet.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
-    rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
-    if rigs:
-        raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
     weights_identity(config.matting, config.matting_weights)
     weights_identity(
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
