@@ -163,6 +163,10 @@ class LocalCluster:
         for node in self.nodes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 node.wait(_STOP_S)
+        for pid, what in self.living().items():
+            if "log_monitor.py" in what:  # Ray's fake provider forgets those of nodes that it takes away.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def remains(self) -> dict[int, str]:
         """Processes that are left when there should be none, after some patience."""
