@@ -127,7 +127,7 @@ class Submit(JobOptions):
     installed: Flag = False
     """Use the raytrack that is installed on the cluster; by default the one that runs here is sent."""
     install_dependencies: Flag = False
-    """Have each node install what raytrack needs first, in the versions that it is tested with."""
+    """Have each node install what raytrack needs first, in the versions that are installed here."""
     no_wait: Flag = False
     """Do not follow the job."""
     stop_on_interrupt: Flag = False
