@@ -190,7 +190,7 @@ class ImportFlame:
     """FLAME's landmark embeddings: mediapipe_landmark_embedding.npz, landmark_embedding.npy and the like; what they
     leave out comes from raytrack's own head."""
     texture: Annotated[Path | None, _shown("FILE")] = None
-    """A painted texture, or a texture space (npz) of which the mean is taken; goes with --template."""
+    """A painted texture, or a texture space such as FLAME_texture.npz; goes with --template."""
     name: Annotated[str | None, _shown("NAME")] = None
     """What to call the head; by default after the model's file."""
 

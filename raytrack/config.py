@@ -24,6 +24,7 @@ from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefineme
 from raytrack.tables.keys import SequenceKey, footage_name
 
 DEFAULT_HEAD = "default"
+Device = Literal["auto", "cpu", "cuda"]
 _Config = TypeVar("_Config")
 
 
@@ -102,6 +103,9 @@ class PipelineConfig:
     track_cpus: int | None = None
     """CPUs that each of a sequence's long steps (tracking, pictures, dataset) may use; fewer where no node has as many.
     By default, all CPUs divided by the sequences that run at once."""
+    device: Device = "auto"
+    """Where the networks for mattes and landmarks run: `cuda` waits for a GPU, `auto` takes one where there is one now.
+    Tracking uses a GPU with `track.renderer: nvdiffrast`. On a GPU, results differ by rounding."""
     time_limit_factor: float = 1.0
     """Multiplies every stage's time limit."""
 

@@ -11,14 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from raytrack.errors import InputError
+from raytrack.export.documents import INTRINSICS
 from raytrack.tables.keys import safe_name
 
-INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y")
-"""What a frame says about its camera; what it does not say itself is taken from the top level."""
 _REQUIRED = ("timestep_index", "camera_index", "transform_matrix", "file_path")
 _KINDS = ("flame_param", "head_param")
-FRONTAL_CAMERA_INDEX = 8
-"""NeRSemble's frontal camera among its sixteen."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,13 +48,6 @@ class SourceDataset:
                 return arrays["shape"], arrays["static_offset"]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: cannot be read ({error}); export the sequence again") from error
-
-
-def validation_camera(camera_indices: tuple[int, ...]) -> int | None:
-    """The camera that validates: the frontal one if it is there, else the last; none where there is but one."""
-    if len(camera_indices) < 2:
-        return None
-    return FRONTAL_CAMERA_INDEX if FRONTAL_CAMERA_INDEX in camera_indices else max(camera_indices)
 
 
 def read_source(folder: Path) -> SourceDataset:

@@ -87,7 +87,9 @@ class TrackConfig:
     """Decides every random choice."""
     num_threads: int = 2
     """Frames that are fitted side by side on a CPU. Results do not depend on it."""
-    renderer: Literal["auto", "numba", "torch"] = "auto"
+    renderer: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto"
+    """What draws the head: `auto` is numba, on every machine. `nvdiffrast` needs a CUDA device and is installed by the
+    user (non-commercial licence); then what frames share is fitted on the GPU."""
     weights: Weights = field(default_factory=Weights)
     vhap: VhapConfig = field(default_factory=VhapConfig)
     """Numbers of the `vhap` preset, which reads neither the sizes nor the weights above."""

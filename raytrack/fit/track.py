@@ -27,6 +27,7 @@ camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
 intrinsics          (C, 3, 3)           pixels, (0, 0) the top-left corner
 cam_from_world      (C, 3, 4)           metres, OpenCV axes
+capture_from_world  (3, 3)              from the tracker's world to the calibration's; absent where that is not known
 ==================  ==================  ======================================================================
 """
 
@@ -79,6 +80,9 @@ class Track:
     Empty: not known, and not checked."""
     rig: tuple[RigCamera, ...] = ()
     """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
+    capture_from_world: Float[Tensor, "3 3"] | None = None
+    """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
+    that is not known."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree.
@@ -168,6 +172,8 @@ class Track:
             arrays["focal_length"] = np.array([self.focal_px / max(self.size_hw)], np.float32)
         else:
             arrays |= _rig_arrays(self.rig)
+        if self.capture_from_world is not None:
+            arrays["capture_from_world"] = _floats(self.capture_from_world)
         write_npz(path, arrays)
 
     @classmethod
@@ -206,6 +212,7 @@ class Track:
             head_name=str(arrays["head_name"]),
             head_sha256=str(arrays["head_sha256"]),
             rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
+            capture_from_world=tensors.get("capture_from_world"),
         )
 
 

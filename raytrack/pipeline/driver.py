@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from raytrack.errors import OutputError, RaytrackError
-from raytrack.pipeline.executor import Executor
+from raytrack.pipeline.executor import Executor, device_of
 from raytrack.pipeline.plan import FolderListings, PartState, SequencePlan
 from raytrack.pipeline.records import FailureRecord, fold_records, write_failure
 from raytrack.pipeline.stage import Stage, StageContext
@@ -117,6 +117,7 @@ class Driver:
             parts={name: plan.part_paths(self._stages[self._depth[name]]) for name in stage.needs},
             chunk=plan.chunk(stage, entry.index),
             cpus=cpus,
+            device=device_of(stage, executor.largest_node_gpus),
             attempt=self._attempts[entry],
         )
         plan.parts[stage.name][entry.index] = PartState.RUNNING

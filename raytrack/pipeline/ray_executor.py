@@ -75,6 +75,7 @@ class RayExecutor:
         self._kinds: tuple[NodeKind, ...] = ()
         self.cpus: float = 1
         self.largest_node_cpus: float = 1
+        self.largest_node_gpus: float = 0
 
     def __enter__(self) -> "RayExecutor":
         self._owns_ray = not ray.is_initialized()
@@ -91,6 +92,7 @@ class RayExecutor:
         capacity = planned_capacity(present, self._kinds)
         self.cpus = max(1.0, capacity.cpus)
         self.largest_node_cpus = max(1.0, capacity.largest_node_cpus)
+        self.largest_node_gpus = max((node.get("GPU", 0) for node in capacity.nodes), default=0)
         self._looked_at = time.monotonic()
         return capacity
 
@@ -116,11 +118,12 @@ class RayExecutor:
     def _preflight(self, capacity: Capacity) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
         for stage in self._stages:
-            wanted = {"GPU": stage.resources.gpus, "memory": stage.resources.memory_gb * 2**30}
+            gpus = stage.resources.gpus if stage.resources.gpu_required else 0
+            wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
             if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in capacity.nodes):
                 raise ConfigError(
-                    f"stage {stage.name!r} needs {stage.resources.gpus} GPUs and {stage.resources.memory_gb} GB of "
-                    f"memory on one node; no node of this {'machine' if self._owns_ray else 'cluster'} has as much"
+                    f"stage {stage.name!r} needs {gpus} GPUs and {stage.resources.memory_gb} GB of memory on one "
+                    f"node; no node of this {'cluster' if cluster_address() else 'machine'} has as much"
                 )
 
     def __exit__(self, *details: object) -> None:
@@ -137,7 +140,8 @@ class RayExecutor:
     def submit(self, item: WorkItem) -> None:
         """Hand an item to Ray's scheduler."""
         stage = item.stage
-        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": stage.resources.gpus}
+        gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
+        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": gpus}
         if stage.resources.memory_gb:
             options["memory"] = int(stage.resources.memory_gb * 2**30)
         if stage.actor:
@@ -145,7 +149,7 @@ class RayExecutor:
             ref = actor.run.remote(item)
         else:
             actor = None
-            task = _gpu_task if stage.resources.gpus else _task
+            task = _gpu_task if gpus else _task
             ref = task.options(**options, scheduling_strategy="SPREAD").remote(item)
         self._in_flight[ref] = (item, actor, time.perf_counter())
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from raytrack import __version__
-from raytrack.config import RunConfig, SequenceConfig, to_mapping
+from raytrack.config import Device, RunConfig, SequenceConfig, to_mapping
 from raytrack.pipeline.code import code_sha256, module_sha256
 from raytrack.pipeline.item_progress import write_progress
 from raytrack.tables.keys import SequenceKey
@@ -29,6 +29,8 @@ class Resources:
     cpus: float = 1
     """At most; a node with fewer gives what it has."""
     gpus: float = 0
+    gpu_required: bool = True
+    """Whether it waits for a GPU; else it runs on the CPU where no node has one."""
     memory_gb: float = 0
     """Of main memory; 0 reserves none."""
 
@@ -79,6 +81,9 @@ class StageContext:
     """The frames to work on, where the stage is cut into chunks."""
     cpus: int = 1
     """Threads that may compute at once. No result may depend on it."""
+    device: Device = "cpu"
+    """Where networks and renderers run: `cuda` and `auto` have a GPU reserved, which `auto` need not use. Results may
+    differ by rounding."""
     attempt: int = 1
 
     @property

@@ -10,6 +10,12 @@ from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
 
+_MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
+_NETWORK_GPUS = 0.125
+"""The networks are small, and between them each process decodes and writes pictures: eight keep one GPU busy."""
+_DRAWING_GPUS = 0.25
+"""A fit at tracking size takes about 2 GB and leaves a GPU idle while it solves rows on the CPU."""
+
 
 def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, ...]:
     """Every stage, with the resources that the configuration gives it.
@@ -19,16 +25,25 @@ def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, .
         sequential: Whether one thing is done after the other.
     """
     cpus = Resources(cpus=_sequence_cpus(config, sequential=sequential))
+    networks, drawing = _network_resources(config), cpus
+    if config.track.renderer == "nvdiffrast":
+        drawing = dataclasses.replace(cpus, gpus=_DRAWING_GPUS)
     return (
         PROBE,
         EXTRACT,
         SHRINK,
-        MATTE,
-        LANDMARKS,
-        dataclasses.replace(TRACK, resources=cpus),
-        dataclasses.replace(RENDER, resources=cpus),
+        dataclasses.replace(MATTE, resources=networks if config.matting in _MATTING_NETWORKS else MATTE.resources),
+        dataclasses.replace(LANDMARKS, resources=networks),
+        dataclasses.replace(TRACK, resources=drawing),
+        dataclasses.replace(RENDER, resources=drawing),
         dataclasses.replace(EXPORT, resources=cpus),
     )
+
+
+def _network_resources(config: RunConfig) -> Resources:
+    """Of the stages that run networks over frames."""
+    device = config.pipeline.device
+    return Resources(gpus=0 if device == "cpu" else _NETWORK_GPUS, gpu_required=device == "cuda")
 
 
 def _sequence_cpus(config: RunConfig, *, sequential: bool) -> int:

@@ -14,6 +14,7 @@ from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import InputError
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
+from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.sources import content_sha256, source_path
 from raytrack.pipeline.stage import Chunk, Stage, StageContext, StageOutput
@@ -148,7 +149,14 @@ def _mattes(context: StageContext, frames: pa.Table) -> tuple[str, Iterator[tupl
         footage = _footage(context, config["extract"]).read(chunk.start, chunk.stop)
         return "footage", ((frame, picture.alpha) for frame, picture in zip(chunk.frames, footage, strict=True))
     weights = config["weights"].get("path", "")
-    matter = make_matter(method, masks=masks, plate=plate, weights=weights, refinement=config["refinement"])
+    matter = make_matter(
+        method,
+        masks=masks,
+        plate=plate,
+        weights=weights,
+        refinement=config["refinement"],
+        device=torch_device(context),
+    )
     # A method with a memory is shown the frames before the chunk, too.
     before = min(matter.warm_up_frames, chunk.start)
     if before:
@@ -177,17 +185,18 @@ def matte(context: StageContext) -> StageOutput:
 
 
 @functools.lru_cache(maxsize=1)
-def _detector(method: str, weights: str, max_faces: int) -> Any:
+def _detector(method: str, weights: str, max_faces: int, device: str) -> Any:
     from raytrack.observe.landmarks import make_landmark_detector
 
-    return make_landmark_detector(method, weights=weights, max_faces=max_faces)
+    return make_landmark_detector(method, weights=weights, max_faces=max_faces, device=device)
 
 
 def find_landmarks(context: StageContext) -> StageOutput:
     """All faces in every frame."""
     frames = context.read("frames", chunk=_frames_of(context).index)
     config = context.config
-    detector = _detector(config["method"], config["weights"].get("path", ""), config["max_faces"])
+    weights = config["weights"].get("path", "")
+    detector = _detector(config["method"], weights, config["max_faces"], torch_device(context))
     images = (image for _, _, image in _pictures(context, frames))
     found: list[tuple[int, int, Any]] = []
     for frame, faces in zip(frames["frame"].to_pylist(), detector.track(images), strict=True):

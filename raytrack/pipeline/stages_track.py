@@ -116,7 +116,11 @@ def render(context: StageContext) -> StageOutput:
     scores = draw_sequence(
         Track.load(context.out / track_path(name)),
         load_head(context.head),
-        dataclasses.replace(observation, load_image=_counted(context, observation.load_image, observation.num_frames)),
+        (
+            dataclasses.replace(
+                observation, load_image=_counted(context, observation.load_image, observation.num_frames)
+            ),
+        ),
         render_folder=context.out / "render" / name,
         preview_path=context.out / preview,
         config=context.config["export"],
@@ -146,6 +150,11 @@ def _counted(context: StageContext, load_image: Any, num_frames: int) -> Any:
     return load
 
 
+def _counted_views(context: StageContext, observation: Any) -> tuple[Any, ...]:
+    load_image = _counted(context, observation.load_image, observation.num_frames)
+    return (dataclasses.replace(observation, load_image=load_image),)
+
+
 def _scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table:
     row = {name: scores[name] for name in (*SCORE_NAMES, "frames")}
     row |= {f"ground_truth_{name}": (truth or {}).get(name) for name in TRUTH_NAMES}
@@ -166,8 +175,7 @@ def export(context: StageContext) -> StageOutput:
         load_head(context.head),
         context.out / path,
         context.config["export"],
-        load_image=_counted(context, observation.load_image, observation.num_frames),
-        load_alpha=observation.load_alpha,
+        views=_counted_views(context, observation),
         num_threads=context.cpus,
     )
     row = {
@@ -176,7 +184,7 @@ def export(context: StageContext) -> StageOutput:
         "num_frames": dataset.num_frames,
         "num_train": dataset.num_train,
         "num_test": dataset.num_test,
-        "origin_m": list(dataset.origin_m),
+        "origin_m": None if dataset.origin_m is None else list(dataset.origin_m),
     }
     return StageOutput(rows=pa.Table.from_pylist([row], schema=EXPORTS), files=_files_under(context.out, path))
 

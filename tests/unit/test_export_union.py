@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_track import head, make_alpha, make_image, make_track
+from synthetic_track import head, make_track, make_views
 
 from raytrack.cli import main
 from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.export.nerf import write_dataset
+from raytrack.export.splits import validation_camera
 from raytrack.export.union import held_out, union_datasets
-from raytrack.export.union_source import validation_camera
 
 SPLITS = ("train", "val", "test")
 
@@ -88,14 +88,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_exported_sequences_become_one_dataset(tmp_path):
     for name, num_frames in (("EMO-1", 3), ("EMO-2", 2)):
         track = make_track(num_frames=num_frames)
-        write_dataset(
-            track,
-            head(),
-            tmp_path / name,
-            ExportConfig(),
-            load_image=lambda index: make_image(index, (120, 96)),
-            load_alpha=lambda index: make_alpha(index, (120, 96)),
-        )
+        write_dataset(track, head(), tmp_path / name, ExportConfig(), views=make_views(track))
     folders = [tmp_path / "EMO-1", tmp_path / "EMO-2"]
     result = union_datasets(folders, tmp_path / "UNION", UnionConfig(mode="last"))
     assert (result.train_sequences, result.test_sequences) == (("EMO-1",), ("EMO-2",))

@@ -8,7 +8,7 @@ import flame_files
 import numpy as np
 import pytest
 import torch
-from synthetic_track import read_png
+from synthetic_track import make_views, read_png
 
 from raytrack.export.config import ExportConfig
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
@@ -87,8 +87,11 @@ def exported(head, tmp_path_factory) -> tuple[Track, Path]:
         head,
         folder,
         ExportConfig(neck_fade=0.0),
-        load_image=lambda _: grey,
-        load_alpha=lambda index: painter.paint(index, grey).mask.astype(np.uint8) * 255,
+        views=make_views(
+            track,
+            load_image=lambda _: grey,
+            load_alpha=lambda index: painter.paint(index, grey).mask.astype(np.uint8) * 255,
+        ),
     )
     return track, folder
 
@@ -193,7 +196,8 @@ def test_avatar_readers_find_what_they_need(exported):
 def test_offsets_are_zeros_where_the_track_has_none(head, tmp_path):
     grey = np.full((*SIZE_HW, 3), 128, np.uint8)
     track = make_track(head, offset=False)
-    write_dataset(track, head, tmp_path / "s", ExportConfig(), load_image=lambda _: grey, load_alpha=None)
+    views = make_views(track, load_image=lambda _: grey, matted=False)
+    write_dataset(track, head, tmp_path / "s", ExportConfig(), views=views)
     offset = read_npz(tmp_path / "s" / "flame_param" / "00000.npz")["static_offset"]
     assert offset.shape == (1, 5143, 3)
     assert not offset.any()
