@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
-from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
+from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved, with_pinned_files
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.observe.config import LandmarkMethod, MattingMethod
 
@@ -325,7 +325,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = expanded(job_config(options))
+    config = with_pinned_files(expanded(job_config(options)))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -21,6 +21,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
+from raytrack.remote import is_uri, pinned
 from raytrack.tables.keys import SequenceKey, footage_name
 
 DEFAULT_HEAD = "default"
@@ -131,14 +132,16 @@ class RunConfig:
 
     sequences: tuple[SequenceConfig, ...] = ()
     head: str = DEFAULT_HEAD
-    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
+    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file, by path or URI (such
+    as ``s3://bucket/head.npz#sha256=…``, fetched once per node)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
     """How the person is told from the background; `auto` takes masks or an alpha channel where there are some, else a
     clean plate where there is one."""
     matting_weights: str = ""
-    """The weights of `rvm` or `bgmv2`, as their authors publish them; by default those in `$RAYTRACK_ASSETS`."""
+    """The weights of `rvm` or `bgmv2`, as their authors publish them, by path or URI; by default those in
+    `$RAYTRACK_ASSETS`."""
     plate_refinement: PlateRefinement = "guided"
     """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
@@ -222,7 +225,7 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
     """
 
     def absolute(text: str) -> str:
-        if not text or text.startswith("assets:") or (not here and Path(text).is_absolute()):
+        if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
             return text
         return str((folder / Path(text).expanduser()).resolve())
 
@@ -262,6 +265,18 @@ def _resolved_head(head: str, absolute: Callable[[str], str], *, here: bool) -> 
         return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
     except AssetError as error:
         raise ConfigError(str(error)) from error
+
+
+def with_pinned_files(config: RunConfig) -> RunConfig:
+    """The configuration with the digest of every file that is given as a URI, so that no node takes another.
+
+    Raises:
+        AssetError: One cannot be fetched.
+    """
+    landmarks = dataclasses.replace(config.landmarks, weights=pinned(config.landmarks.weights))
+    return dataclasses.replace(
+        config, head=pinned(config.head), matting_weights=pinned(config.matting_weights), landmarks=landmarks
+    )
 
 
 def expanded(config: RunConfig) -> RunConfig:
