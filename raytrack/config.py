@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 
 from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.manifest import read_manifest
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
 from raytrack.export.config import ExportConfig
@@ -131,6 +132,9 @@ class RunConfig:
     """Everything that a run is told."""
 
     sequences: tuple[SequenceConfig, ...] = ()
+    manifest: str = ""
+    """A file that lists further sequences: a table (.csv) whose columns are named as their settings, or a list (.yaml,
+    .jsonl). Paths in it are relative to it. Empty once it has been read."""
     head: str = DEFAULT_HEAD
     """The head model: `default`, the name of an imported head such as `flame2023`, or a head file, by path or URI (such
     as ``s3://bucket/head.npz#sha256=…``, fetched once per node)."""
@@ -207,9 +211,23 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None, *, here: bo
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a job file is a mapping with keys such as `sequences`, got {type(data).__name__}")
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
-    if not config.sequences:
+    if not config.sequences and not config.manifest:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
     return resolved(config, path.parent, here=here)
+
+
+def _manifest_sequences(path: Path, *, here: bool) -> tuple[SequenceConfig, ...]:
+    """The sequences of a manifest, their paths absolute.
+
+    Raises:
+        ConfigError: It cannot be read, or an entry is wrong; the message names file and line.
+    """
+    hints = typing.get_type_hints(SequenceConfig)
+    lists = [name for name, hint in hints.items() if typing.get_origin(hint) is tuple]
+    return tuple(
+        _resolved_sequence(from_mapping(SequenceConfig, entry.values, where=entry.where), path.parent, here=here)
+        for entry in read_manifest(path, hints, lists)
+    )
 
 
 def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig:
@@ -221,35 +239,40 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
         here: Whether it is for a run on this machine, whose own heads then have the names that they go by.
 
     Raises:
-        ConfigError: There is no head of the name that is asked for.
+        ConfigError: There is no head of the name that is asked for, or the manifest is wrong.
     """
 
     def absolute(text: str) -> str:
-        if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
-            return text
-        return str((folder / Path(text).expanduser()).resolve())
+        return _absolute(text, folder, here=here)
 
-    sequences = tuple(
-        dataclasses.replace(
-            sequence,
-            video=absolute(sequence.video),
-            root=absolute(sequence.root),
-            masks=absolute(sequence.masks),
-            plate=absolute(sequence.plate),
-            ground_truth=absolute(sequence.ground_truth),
-        )
-        for sequence in config.sequences
-    )
+    sequences = tuple(_resolved_sequence(sequence, folder, here=here) for sequence in config.sequences)
+    if config.manifest:
+        sequences += _manifest_sequences(Path(absolute(config.manifest)), here=here)
     head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
     return dataclasses.replace(
         config,
         sequences=sequences,
+        manifest="",
         head=head,
         capture=capture,
         matting_weights=absolute(config.matting_weights),
         landmarks=landmarks,
+    )
+
+
+def _absolute(text: str, folder: Path, *, here: bool) -> str:
+    """A path made absolute; other nodes may know what lies behind links by another name, so theirs stay."""
+    if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
+        return text
+    return str((folder / Path(text).expanduser()).resolve())
+
+
+def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
+    paths = ("video", "root", "masks", "plate", "ground_truth")
+    return dataclasses.replace(
+        sequence, **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths}
     )
 
 

@@ -6,7 +6,6 @@ can reach. Each node keeps what it fetched in a folder of its user, under the di
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -108,7 +107,6 @@ def pinned(text: str) -> str:
     return f"{text}{_FRAGMENT}{fetched(text).parent.name}"
 
 
-@functools.cache
 def cache_folder() -> Path:
     """Where fetched files are kept: `$RAYTRACK_CACHE`, else `raytrack/fetched` in the user's cache folder.
 

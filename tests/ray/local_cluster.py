@@ -128,12 +128,13 @@ class LocalCluster:
             return answer.status == 200
         return False
 
-    def join(self, *, cpus: int) -> None:
+    def join(self, *, cpus: int, **changes: str) -> None:
         """Start a node that works."""
         self.start(
             *(f"--address={self.address}", f"--num-cpus={cpus}", "--num-gpus=0"),
             *(f"--dashboard-agent-listen-port={free_port()}", f"--node-ip-address={self.ip}"),
             name=f"node-{len(self.nodes)}",
+            **changes,
         )
 
     def wait_for(self, ready, what: str) -> None:
