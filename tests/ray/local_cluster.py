@@ -25,8 +25,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MARK = "RAYTRACK_TEST_CLUSTER"
-_START_S = 60.0
-_STOP_S = 20.0
+_START_S = 120.0
+_STOP_S = 30.0
 _STORE = 80_000_000
 
 
@@ -200,7 +200,7 @@ def local_cluster(**more_environment: str) -> Iterator[LocalCluster]:
             cluster.end_by_force()
 
 
-def run(cluster: LocalCluster, *command: object, timeout: float = 120, **changes: str) -> subprocess.CompletedProcess:
+def run(cluster: LocalCluster, *command: object, timeout: float = 400, **changes: str) -> subprocess.CompletedProcess:
     """Run a command as somebody who may use the cluster."""
     return subprocess.run(
         [str(part) for part in command],

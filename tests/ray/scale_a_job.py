@@ -18,7 +18,7 @@ HEAD_TYPE = "ray.head.default"
 """The fake provider knows the head by them."""
 MOST_WORKERS = 2
 _IDLE_MINUTES = 0.03
-_SHRINK_S = 40.0
+_SHRINK_S = 60.0
 _STORE = 80_000_000
 
 

@@ -1,6 +1,7 @@
 """A cluster that grows with the work, from its head alone to three nodes, and shrinks when it is done."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ JOB = {
     "track": {"landmarks_only": True, "tracking_size_px": 96},
 }
 MOST_SECONDS = 90
+"""On a machine of two cores that has nothing else to do."""
 
 
 def is_of_the_cluster(pid: int, mark: str) -> bool:
@@ -36,7 +38,7 @@ def scaled(*arguments: object) -> str:
         [sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:
         try:
-            printed, _ = running.communicate(timeout=2 * MOST_SECONDS)
+            printed, _ = running.communicate(timeout=4 * MOST_SECONDS)
         except subprocess.TimeoutExpired:
             running.terminate()
             printed, _ = running.communicate(timeout=60)
@@ -47,6 +49,7 @@ def scaled(*arguments: object) -> str:
 def test_one_to_three_nodes_and_back(tmp_path):
     job, out, report = tmp_path / "job.yaml", tmp_path / "out", tmp_path / "report.json"
     job.write_text(yaml.safe_dump(JOB))
+    slower = max(1.0, os.getloadavg()[0] / 2)
     started = time.monotonic()
     printed = scaled(report, "track", job, "--out", out)
     seconds = time.monotonic() - started
@@ -60,4 +63,4 @@ def test_one_to_three_nodes_and_back(tmp_path):
     rows = read_table(out, "runs").to_pylist()
     assert {row["sequence"] for row in rows if row["stage"] == "track"} == set(NAMES)
     assert len({row["pid"] for row in rows}) >= 2
-    assert seconds < MOST_SECONDS
+    assert seconds < MOST_SECONDS * slower
