@@ -15,7 +15,7 @@ from raytrack.errors import ConfigError
 JOB_FILE = "job.yaml"
 _PACKAGE = Path(__file__).parents[1]
 _UNPACKED = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
-"""Each node puts in where it unpacked the job's folder."""
+"""Each node's pip puts in where the job's folder was unpacked."""
 
 
 def write_job(config: RunConfig, folder: Path) -> None:
@@ -63,10 +63,8 @@ def dependencies(folder: Path) -> dict[str, Any]:
     # Ray keeps what it installed for the same entry, so the entry tells one list of versions from the next.
     name = f"constraints-{hashlib.sha256(versions.encode()).hexdigest()[:12]}.txt"
     (folder / name).write_text(versions, encoding="utf-8")
-    return {
-        "packages": [line for line in required if "extra ==" not in line],
-        "pip_install_options": ["--disable-pip-version-check", "--constraint", f"{_UNPACKED}/{name}"],
-    }
+    needed = [line for line in required if "extra ==" not in line]
+    return {"packages": [f"--constraint {_UNPACKED}/{name}", *needed]}
 
 
 def _installed_versions() -> str:
