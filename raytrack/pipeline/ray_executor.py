@@ -73,6 +73,7 @@ class RayExecutor:
         self._owns_ray = False
         self._looked_at = 0.0
         self._kinds: tuple[NodeKind, ...] = ()
+        self._gpu_node_cpus: float = 0
         self.cpus: float = 1
         self.largest_node_cpus: float = 1
         self.largest_node_gpus: float = 0
@@ -93,6 +94,7 @@ class RayExecutor:
         self.cpus = max(1.0, capacity.cpus)
         self.largest_node_cpus = max(1.0, capacity.largest_node_cpus)
         self.largest_node_gpus = max((node.get("GPU", 0) for node in capacity.nodes), default=0)
+        self._gpu_node_cpus = max((node.get("CPU", 0) for node in capacity.nodes if node.get("GPU", 0)), default=0)
         self._looked_at = time.monotonic()
         return capacity
 
@@ -141,7 +143,9 @@ class RayExecutor:
         """Hand an item to Ray's scheduler."""
         stage = item.stage
         gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
-        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": gpus}
+        # Nodes with GPUs may have fewer CPUs than others.
+        cpus = min(item.context.cpus, self._gpu_node_cpus) if gpus else item.context.cpus
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if stage.resources.memory_gb:
             options["memory"] = int(stage.resources.memory_gb * 2**30)
         if stage.actor:

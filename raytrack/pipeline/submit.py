@@ -50,7 +50,7 @@ class JobRequest:
     code: Literal["upload", "installed"] = "upload"
     """Whether nodes are sent the raytrack that runs here, or use the one that they have."""
     install_dependencies: bool = False
-    """Have each node install what raytrack depends on, in the versions that it is tested with."""
+    """Have each node install what raytrack depends on, in the versions that are installed here."""
     retry: str = ""
     """What to type for the same run once more."""
 
