@@ -32,7 +32,9 @@ def head_renderer(name: str, num_threads: int) -> Renderer:
     """The shipped head under a back end."""
     shape = load_head("default").topology()
     topology = Topology(faces=shape.faces, uv=shape.uv, uv_faces=shape.uv_faces, num_vertices=shape.num_vertices)
-    return make_renderer(name, topology, **({"num_threads": num_threads} if name == "numba" else {}))
+    if name == "numba":
+        return make_renderer(name, topology, num_threads=num_threads)
+    return make_renderer("nvdiffrast", topology, walk=name.endswith("walk"))
 
 
 def optimisation_step(renderer: Renderer, size: int, frames: int, *, head_model: bool) -> Callable[[], None]:
@@ -83,7 +85,7 @@ def measure(step: Callable[[], None], seconds: float) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--renderer", choices=("numba", "nvdiffrast"), default="numba", help="(default: numba)")
+    parser.add_argument("--renderer", choices=("numba", "nvdiffrast", "nvdiffrast-walk"), default="numba")
     parser.add_argument("--threads", type=int, default=2, help="of the numba renderer (default: 2)")
     parser.add_argument("--seconds", type=float, default=4.0, help="to spend on each row (default: 4)")
     arguments = parser.parse_args()
@@ -93,8 +95,8 @@ def main() -> None:
     print(f"kernels ready in {time.perf_counter() - start:.1f} s")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     where = f"numba, {arguments.threads} threads"
-    if arguments.renderer == "nvdiffrast":
-        where = f"nvdiffrast, {torch.cuda.get_device_name()}"
+    if arguments.renderer != "numba":
+        where = f"{arguments.renderer}, {torch.cuda.get_device_name()}"
     print(f"{where}, {TEXTURE_SIZE}² texels; load average {load} on {os.cpu_count()} cores")
     print("ms per frame:            render step                with head model")
     print("  image  batch     fastest   median         fastest   median       accept   ratio")

@@ -14,6 +14,7 @@ import tyro
 
 from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved, with_pinned_files
 from raytrack.errors import ConfigError, OutputError, RaytrackError
+from raytrack.export.config import DatasetFormatName
 from raytrack.observe.config import LandmarkMethod, MattingMethod
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class JobOptions:
         None
     )
     """Background of the exported images."""
+    formats: Annotated[tuple[DatasetFormatName, ...], _shown(f"{'|'.join(get_args(DatasetFormatName))} ...")] = ()
+    """Formats of the dataset; gaussian-avatars needs a FLAME head."""
     target_fps: Annotated[float | None, _shown("FPS")] = None
     """Take so many frames a second."""
     downsample_scales: Annotated[tuple[int, ...], _shown("INT ...")] = ()
@@ -310,7 +313,7 @@ def option_overrides(options: JobOptions) -> dict[str, Any]:
         "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
         "capture": {"downsample": options.downsample},
         "track": track,
-        "export": {"background_color": options.background_color},
+        "export": {"background_color": options.background_color, "formats": list(options.formats) or None},
         "pipeline": {"cpus": options.cpus},
     }
     return _given(overrides)

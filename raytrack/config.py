@@ -17,13 +17,13 @@ from raytrack.datasets.config import CaptureConfig
 from raytrack.datasets.manifest import read_manifest
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
 from raytrack.remote import is_uri, pinned
-from raytrack.tables.keys import SequenceKey, footage_name
+from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
 Device = Literal["auto", "cpu", "cuda"]
@@ -54,7 +54,8 @@ class SequenceConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of a dataset, with a folder
+    `cam_<camera>` for each camera."""
     plate: str = ""
     """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
@@ -72,11 +73,20 @@ class SequenceConfig:
             raise ValueError(f"a `root` needs a `dataset` that is {' or '.join(KINDS)}, got {self.dataset!r}")
         if self.sequence and not self.root:
             raise ValueError(f"`sequence` {self.sequence!r} needs the `root` of a dataset; a video has a `name`")
+        if self.plate and self.root:
+            raise ValueError(
+                f"`plate` {self.plate!r} is for a video; a dataset's cameras have clean plates of their own"
+            )
 
     @property
     def footage(self) -> str:
         """Where it comes from, for people."""
         return self.video or self.root
+
+    @property
+    def is_rig(self) -> bool:
+        """Whether it was recorded by calibrated cameras."""
+        return bool(self.root)
 
     @property
     def is_pattern(self) -> bool:
@@ -151,21 +161,40 @@ class RunConfig:
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    union: UnionConfig | None = None
+    """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
+    waits until all of them are exported, and there is none while one has failed."""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
-        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        """The configuration as it applies to one sequence, and to no other.
+
+        The regions that are hidden in it are added, and what does not concern it has its default: how rigs are read
+        for a single camera, and the table that the hidden regions were found in.
+        """
         regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
-        if regions == self.track.occluded:
-            return self
-        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
+        capture = dataclasses.replace(self.capture, occlusions="") if sequence.is_rig else CaptureConfig()
+        return dataclasses.replace(
+            self,
+            sequences=(sequence,),
+            capture=capture,
+            track=dataclasses.replace(self.track, occluded=regions),
+        )
+
+    def union_members(self) -> dict[SequenceKey, tuple[SequenceConfig, ...]]:
+        """The sequences of each subject, in order, by the key of their union."""
+        members: dict[SequenceKey, tuple[SequenceConfig, ...]] = {}
+        for sequence in self.sequences:
+            key = dataclasses.replace(sequence.key, sequence=union_name(sequence.key.subject))
+            members[key] = (*members.get(key, ()), sequence)
+        return members
 
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, or a plate is
-                missing.
+            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, a plate is
+                missing, or a union would have another's name.
         """
         seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
@@ -178,17 +207,36 @@ class RunConfig:
                 raise ConfigError(
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
+            if sequence.key.is_union:
+                raise ConfigError(
+                    f"{name!r} is what the union of the subject's sequences is called: choose another name"
+                )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting not in ("auto", "given"):
                 raise ConfigError(
                     f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
                     "take matting `given` or `auto`, or leave out the masks"
                 )
-            if self.matting in {"plate", "bgmv2"} and not sequence.plate:
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_rig:
                 raise ConfigError(
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
                     "name it as `plate`"
                 )
+        if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
+            self._check_unions(seen)
+
+    def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
+        unions: dict[str, SequenceKey] = {}
+        for key in self.union_members():
+            name = key.sequence
+            if other := unions.get(name.lower()):
+                raise ConfigError(
+                    f"subjects {other.subject!r} of {other.dataset} and {key.subject!r} of {key.dataset} cannot both "
+                    f"have a union {name!r}: write a job file for each"
+                )
+            if name.lower() in sequences:
+                raise ConfigError(f"{name!r} names a sequence and the union of subject {key.subject!r}: give another")
+            unions[name.lower()] = key
 
 
 def load_job(path: Path, overrides: Mapping[str, Any] | None = None, *, here: bool = True) -> RunConfig:
@@ -317,6 +365,9 @@ def expanded(config: RunConfig) -> RunConfig:
         found = find_sequences(Layout(kind=entry.dataset, root=Path(entry.root)), entry.subject, entry.sequence)
         if entry.name and len(found) > 1:
             raise ConfigError(f"{len(found)} sequences cannot all be called {entry.name!r}: leave `name` out")
+        if (entry.masks or entry.ground_truth) and len(found) > 1:
+            field = "masks" if entry.masks else "ground_truth"
+            raise ConfigError(f"`{field}` is of one sequence, but {len(found)} are meant: list each by itself")
         for one in found:
             regions = dict.fromkeys((*entry.occluded, *occluded_regions(one.subject, table)))
             names = {"name": entry.name or one.name, "subject": one.subject, "sequence": one.sequence}

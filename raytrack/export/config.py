@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 BackgroundColor = Literal["white", "black", "transparent"]
-DatasetFormatName = Literal["nerf", "gaussian-avatars", "insta"]
+DatasetFormatName = Literal["nerf", "gaussian-avatars", "insta", "imavatar"]
 DatasetWorldName = Literal["head", "capture"]
 UnionMode = Literal["random_group", "random_single", "last"]
 UnionPlacement = Literal["refer", "copy", "link"]
+
+
+def dataset_path(format_name: str, sequence: str) -> str:
+    """Where a sequence's dataset lies, relative to the output folder."""
+    return f"export/{sequence}" if format_name == "nerf" else f"export-{format_name}/{sequence}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,13 @@ from typing import Any
 
 from raytrack.errors import InputError
 
+Frames = Sequence[Mapping[str, Any]]
+"""Entries of `frames`."""
 INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y")
 """What a frame says about its camera."""
 
 
-def transforms_text(frames: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> str:
+def transforms_text(frames: Frames, extra: Mapping[str, Any] | None = None) -> str:
     """Frames as JSON, one a line.
 
     What stands at the top level overrides the frames' own in some readers (nerfstudio), so intrinsics stand there only
@@ -43,10 +45,23 @@ def transforms_text(frames: Sequence[Mapping[str, Any]], extra: Mapping[str, Any
     return "{\n" + "".join(lines) + '  "frames": [' + (f"\n{rows}\n  " if frames else "") + "]\n}\n"
 
 
-def write_transforms(path: Path, frames: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> None:
+def write_transforms(path: Path, frames: Frames, extra: Mapping[str, Any] | None = None) -> None:
     """Write `transforms_text`.
 
     Raises:
         InputError: A frame holds numbers that are not finite.
     """
     path.write_text(transforms_text(frames, extra), encoding="utf-8", newline="\n")
+
+
+def write_all_transforms(
+    folder: Path, frames: Frames, splits: Mapping[str, Frames], extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write `transforms.json` of all frames, and `transforms_<split>.json` of each split's.
+
+    Raises:
+        InputError: A frame holds numbers that are not finite.
+    """
+    write_transforms(folder / "transforms.json", frames, extra)
+    for name, chosen in splits.items():
+        write_transforms(folder / f"transforms_{name}.json", chosen, extra)

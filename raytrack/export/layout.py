@@ -1,4 +1,4 @@
-"""Writing a dataset of any format: its timesteps side by side, then `transforms.json` and its splits."""
+"""Writing a dataset of any format: its timesteps side by side, then the lists of its frames."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from raytrack.export.documents import write_transforms
+from raytrack.export.documents import Frames
 from raytrack.export.files import replaced_folder
 from raytrack.export.scene import Scene, ScenePicture, SceneView, Timestep
 from raytrack.export.splits import num_train_timesteps, split_frames
@@ -30,11 +30,6 @@ class Dataset:
 class DatasetLayout(Protocol):
     """The files of a format. Several threads write at once."""
 
-    @property
-    def top_level(self) -> Mapping[str, Any]:
-        """What stands in `transforms.json` beside the frames."""
-        ...
-
     def prepare(self, folder: Path) -> None:
         """Make the folders and write what belongs to no timestep."""
         ...
@@ -45,6 +40,10 @@ class DatasetLayout(Protocol):
 
     def write_picture(self, folder: Path, view: SceneView, step: Timestep, picture: ScenePicture) -> dict[str, str]:
         """Write what one camera shows at a timestep; the files by key of a frame."""
+        ...
+
+    def finish(self, folder: Path, frames: Frames, splits: Mapping[str, Frames]) -> None:
+        """Write what lists the frames: all, and those of `train`, `val` and `test`."""
         ...
 
 
@@ -70,8 +69,7 @@ def write_layout(scene: Scene, layout: DatasetLayout, folder: Path, *, num_threa
         frames = [record for records in pool.map(write, range(len(scene.frames))) for record in records]
         num_train = num_train_timesteps(len(scene.frames), scene.config.test_fraction)
         splits = split_frames(frames, num_train)
-        for suffix, chosen in {"": frames, **{f"_{name}": chosen for name, chosen in splits.items()}}.items():
-            write_transforms(temporary / f"transforms{suffix}.json", chosen, layout.top_level)
+        layout.finish(temporary, frames, splits)
     return Dataset(
         num_frames=len(frames),
         num_train=len(splits["train"]),

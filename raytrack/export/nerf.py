@@ -7,9 +7,9 @@ counted by its place in the rig.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import BackgroundColor, ExportConfig
+from raytrack.export.documents import Frames, write_all_transforms
 from raytrack.export.head_files import (
     ObjWriter,
     canonical_parameters,
@@ -60,12 +60,17 @@ def write_dataset(
 class NerfLayout:
     """`images/`, `fg_masks/`, and a parameter file per timestep; for heads that are not FLAME's also meshes."""
 
-    top_level: Mapping[str, Any] = {}
+    def __init__(self, scene: Scene, *, with_meshes: bool | None = None) -> None:
+        """Prepare what all timesteps share.
 
-    def __init__(self, scene: Scene) -> None:
+        Args:
+            scene: What to write.
+            with_meshes: Whether to write meshes; by default only those that no reader can pose by itself.
+        """
         self._scene, self._config, self._head = scene, scene.config, scene.head
         self._kind = parameter_kind(scene.head)
-        self._meshes = None if is_flame(scene.head) else ObjWriter(scene.head)
+        with_meshes = not is_flame(scene.head) if with_meshes is None else with_meshes
+        self._meshes = ObjWriter(scene.head) if with_meshes else None
 
     def prepare(self, folder: Path) -> None:
         """Make the folders and write the canonical head."""
@@ -89,10 +94,23 @@ class NerfLayout:
             write_expression(folder / paths["exp_path"], step.parameters)
         return paths
 
-    def write_picture(self, folder: Path, view: SceneView, step: Timestep, picture: ScenePicture) -> dict[str, str]:
-        """Write the image over its background, and its mask."""
+    def write_picture(
+        self,
+        folder: Path,
+        view: SceneView,
+        step: Timestep,
+        picture: ScenePicture,
+        *,
+        background: BackgroundColor | None = None,
+    ) -> dict[str, str]:
+        """Write the image over a background (by default the configuration's), and its mask."""
         name, compression = view.picture_name(step.index), self._config.png_compression
         paths = {"file_path": f"images/{name}", "fg_mask_path": f"fg_masks/{name}"}
-        write_png(folder / paths["file_path"], picture.over(self._config.background_color), compression=compression)
+        shown = picture.over(background or self._config.background_color)
+        write_png(folder / paths["file_path"], shown, compression=compression)
         write_png(folder / paths["fg_mask_path"], picture.alpha, compression=compression)
         return {**paths, "mask_path": paths["fg_mask_path"]} if self._config.mask_path else paths
+
+    def finish(self, folder: Path, frames: Frames, splits: Mapping[str, Frames]) -> None:
+        """Write `transforms.json` and its splits."""
+        write_all_transforms(folder, frames, splits)

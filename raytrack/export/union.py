@@ -2,8 +2,8 @@
 
 Timesteps are numbered anew: first those of the training sequences, one sequence after the other in the order given,
 then those of the test sequences. Everything else about a frame stays as it was: its camera (index, id, intrinsics and
-pose) and its parameter file, which holds its sequence's own shape and offsets. The splits' frames are all of a
-sequence's; how a sequence on its own was split does not matter here.
+pose) and its parameter file, which holds its sequence's own shape and offsets. Entries of the top level stay where all
+sequences agree. The splits' frames are all of a sequence's; how a sequence on its own was split does not matter here.
 """
 
 import hashlib
@@ -184,8 +184,10 @@ def _place(source: SourceDataset, folder: Path, placement: UnionPlacement, targe
 def _write_documents(
     folder: Path, ordered: list[SourceDataset], splits: dict[str, list[dict[str, Any]]], tested: frozenset[str]
 ) -> None:
+    first, *others = (source.extra for source in ordered)
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
     for split, frames in splits.items():
-        write_transforms(folder / f"transforms_{split}.json", frames)
+        write_transforms(folder / f"transforms_{split}.json", frames, shared)
     for name, wanted in ((_TRAINVAL_NAMES, False), (_TEST_NAMES, True)):
         lines = "".join(f"{source.name}\n" for source in ordered if (source.name in tested) is wanted)
         (folder / name).write_text(lines, encoding="ascii", newline="\n")

@@ -15,6 +15,7 @@ from raytrack.export.documents import INTRINSICS
 from raytrack.tables.keys import safe_name
 
 _REQUIRED = ("timestep_index", "camera_index", "transform_matrix", "file_path")
+_TOP_LEVEL = ("frames", "timestep_indices", "camera_indices")
 _KINDS = ("flame_param", "head_param")
 
 
@@ -30,6 +31,8 @@ class SourceDataset:
     frames: tuple[dict[str, Any], ...] = field(repr=False)
     """In the order of the file, each with intrinsics of its own."""
     num_timesteps: int
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What else stands at the file's top level: a format's own constants."""
 
     @property
     def camera_indices(self) -> tuple[int, ...]:
@@ -81,7 +84,14 @@ def read_source(folder: Path) -> SourceDataset:
         raise InputError(f"{path}: a camera has two frames of one timestep; export the sequence again")
     if timesteps != set(range(len(timesteps))):
         raise InputError(f"{path}: timestep_index does not run from 0 without gaps; export the sequence again")
-    return SourceDataset(folder=folder, name=folder.name, kind=kinds[0], frames=complete, num_timesteps=len(timesteps))
+    return SourceDataset(
+        folder=folder,
+        name=folder.name,
+        kind=kinds[0],
+        frames=complete,
+        num_timesteps=len(timesteps),
+        extra={key: value for key, value in document.items() if key not in (*INTRINSICS, *_TOP_LEVEL)},
+    )
 
 
 def _complete(frame: Any, document: Mapping[str, Any], kind: str, where: str) -> dict[str, Any]:

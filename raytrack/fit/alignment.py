@@ -10,7 +10,7 @@ from torch import Tensor
 from raytrack.errors import AssetError, ConfigError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.landmark_sets import LANDMARK_SETS, LandmarkSet
-from raytrack.fit.shared_stage import OffsetRegions
+from raytrack.fit.shared_problem import OffsetRegions
 from raytrack.head.model import HeadModel
 
 _RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets")

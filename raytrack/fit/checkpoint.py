@@ -1,7 +1,7 @@
 """The state between two units of work of a fit, and the file that keeps it."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters
 
-_SHARED = ("shape", "offset", "texture", "light", "log_focal")
+_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients")
+_FIRST = ("first_rows", "first_shape")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done")
 
 
@@ -35,6 +36,15 @@ class FitState:
     """Their colour errors."""
     adam: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Adam's state in the stage that is under way."""
+    first_rows: Float[Tensor, "first first_columns"] = field(default_factory=lambda: torch.zeros(0, 0))
+    """Rows after the landmark stage, which decide how a rig's pictures are cropped; empty for a single camera."""
+    first_shape: Float[Tensor, " first_shapes"] = field(default_factory=lambda: torch.zeros(0))
+    """The identity of those rows."""
+
+    def to(self, device: torch.device) -> "FitState":
+        """The same state with what changes during a fit on another device."""
+        adam = {name: {key: value.to(device) for key, value in values.items()} for name, values in self.adam.items()}
+        return replace(self, rows=self.rows.to(device), shared=self.shared.to(device), adam=adam)
 
     def is_finite(self) -> bool:
         """Whether every parameter is a number."""
@@ -54,6 +64,7 @@ class Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: getattr(state.shared, name).numpy() for name in _SHARED}
         arrays["rows"] = state.rows.numpy()
+        arrays |= {name: getattr(state, name).numpy() for name in _FIRST if len(getattr(state, name))}
         for name in _NUMBERS:
             arrays[name] = np.array(getattr(state, name))
         arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
@@ -84,5 +95,6 @@ def _state(arrays: dict[str, np.ndarray]) -> FitState:
         shared=SharedParameters(**{name: torch.from_numpy(arrays[name].copy()) for name in _SHARED}),
         unit_errors=tuple(float(error) for error in arrays["unit_errors"]),
         adam=adam,
+        **{name: torch.from_numpy(arrays[name].copy()) for name in _FIRST if name in arrays},
         **{name: arrays[name].item() for name in _NUMBERS},
     )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
+from raytrack.fit.framing import CHIN_MARGIN, Framing, framing_of_detections
 from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.geometry.camera import Camera, monocular_camera
@@ -19,12 +20,6 @@ MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
 DISTANCE_LIMIT_PX = 7.0
 _DISTANCE_STEPS = 16
-_CHIN_MARGIN = 0.05
-"""The matte's outline is the head's own down to this share of the face below the chin: further down, clothes and
-shoulders belong to the foreground but not to the head's mesh."""
-_CROP_MARGINS = (1.0, 0.9, 1.0, 1.4)
-"""Room around all landmarks of the sequence to the left, above, to the right and below, in faces."""
-_SMALLEST_CROP_PX = 32
 _MATTE_ON_FACE = 0.5
 _MATTE_AT_MOST = 0.98
 """A matte that misses more than this share of the face's box, or fills the picture, says nothing."""
@@ -46,20 +41,30 @@ class TrackingFrames:
     """Distance to the matte's outline in sixteenths of a pixel."""
     matte_valid: Bool[np.ndarray, " frames"]
     """Frames whose matte can be the person's: it covers the face and does not fill the picture."""
-    chin_row: Float[np.ndarray, " frames"]
-    """First row below which foreground need not be head: clothes and shoulders reach beyond the mesh."""
+    present: Bool[np.ndarray, " frames"]
+    """Frames that show the head."""
+    chin_line: Float[np.ndarray, "frames 3"]
+    """(a, b, c): where a x + b y + c > 0 the foreground is head; elsewhere clothes and shoulders reach beyond the mesh.
+    """
     mouth_open: Bool[np.ndarray, " frames"]
     """Whether the mouth's inside may be visible."""
     landmarks_px: Float[np.ndarray, "frames landmarks 2"]
-    """In these pictures' pixels."""
+    """Detections in these pictures' pixels; anything where there is none."""
     face_size_px: float
-    """Median larger side of the landmarks' box, in these pictures' pixels: the unit of what is scale-free."""
+    """Larger side of the face in these pictures' pixels: the unit of what is scale-free."""
     landmarks: LandmarkSet
     """Which points they are."""
+    calibrated: Camera | None = None
+    """Of the whole input pictures; None where the focal length is to be found."""
 
     @classmethod
     def load(
-        cls, observation: SequenceObservation, longer_side_px: int, numbers: Int[np.ndarray, " chosen"] | None = None
+        cls,
+        observation: SequenceObservation,
+        longer_side_px: int,
+        numbers: Int[np.ndarray, " chosen"] | None = None,
+        framing: Framing | None = None,
+        num_views: int = 1,
     ) -> "TrackingFrames":
         """Read frames once and keep them at no more than `longer_side_px`.
 
@@ -67,28 +72,32 @@ class TrackingFrames:
             observation: Where the pictures come from.
             longer_side_px: Larger crops are averaged down to it.
             numbers: Frames to read, all by default; the result numbers them from 0.
+            framing: Where the head is; by default where the detections are.
+            num_views: Of so many whose pictures are kept at a time: it decides what goes into files.
 
         Raises:
             ValueError: A picture is not of the observation's size.
         """
-        left, top, right, bottom = crop = head_crop(observation)
+        framing = framing_of_detections(observation) if framing is None else framing
+        left, top, right, bottom = crop = framing.crop_xyxy
         scale = min(1.0, longer_side_px / max(bottom - top, right - left))
         size_hw = (max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale)))
         frames = list(range(observation.num_frames)) if numbers is None else numbers.tolist()
-        images = large_array((len(frames), *size_hw, 3), np.uint8)
+        images = large_array((len(frames), *size_hw, 3), np.uint8, num_views)
         for index, number in enumerate(frames):
             picture = observation.load_image(number)
             if picture.shape[:2] != observation.size_hw:
                 raise ValueError(f"frame {number} is {picture.shape[:2]} (h, w), expected {observation.size_hw}")
             images[index] = resized(picture[top:bottom, left:right], size_hw)
         factor = np.array([size_hw[1] / (right - left), size_hw[0] / (bottom - top)], np.float32)
-        landmarks = (observation.landmarks_px[frames] - np.array([left, top])).astype(np.float32) * factor
-        extent = np.maximum(np.ptp(landmarks, axis=1).max(axis=1), 1)
-        face_size = median_face_size_px(observation) * float(factor.mean())
-        points = landmark_set(observation.landmark_set)
-        upper_lip, lower_lip = points.inner_lips
-        lips = landmarks[:, lower_lip] - landmarks[:, upper_lip]
-        matte, distance, valid = _load_mattes(observation, frames, crop, size_hw, landmarks)
+
+        def scaled(points: np.ndarray) -> np.ndarray:
+            return (points[frames] - np.array([left, top])).astype(np.float32) * factor
+
+        face_size, up = framing.face_size_px * float(factor.mean()), framing.up_xy[frames]
+        chin = scaled(framing.chin_px) - np.float32(CHIN_MARGIN * face_size) * up
+        matte, distance, valid = _load_mattes(observation, framing, frames, size_hw, scaled(framing.face_px), num_views)
+        detections = np.where(observation.detected[:, None, None], observation.landmarks_px, 0)
         return cls(
             images=images,
             size_hw=size_hw,
@@ -97,25 +106,27 @@ class TrackingFrames:
             matte_steps=matte,
             distance_steps=distance,
             matte_valid=valid,
-            chin_row=landmarks[:, points.chin, 1] + _CHIN_MARGIN * face_size,
-            mouth_open=np.linalg.norm(lips, axis=1) > points.open_mouth * extent,
-            landmarks_px=landmarks,
-            landmarks=points,
+            present=framing.present[frames],
+            chin_line=np.concatenate([up, -(up * chin).sum(axis=1, keepdims=True)], axis=1),
+            mouth_open=framing.mouth_open[frames],
+            landmarks_px=scaled(detections),
+            landmarks=landmark_set(observation.landmark_set),
             face_size_px=face_size,
+            calibrated=None if observation.calibrated is None else observation.calibrated.camera,
         )
 
     def camera(self, focal_px: Float[Tensor, ""]) -> Camera:
-        """The camera of these pictures. Differentiable.
+        """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:
-            focal_px: Focal length in pixels of the input.
+            focal_px: Focal length in pixels of the input; says nothing where the camera is calibrated.
         """
         left, top, right, bottom = self.crop_xyxy
-        whole = monocular_camera(focal_px, self.full_size_hw)
+        whole = monocular_camera(focal_px, self.full_size_hw) if self.calibrated is None else self.calibrated
         shift = torch.tensor([[0.0, 0, left], [0, 0, top], [0, 0, 0]]).to(focal_px)
         cropped = Camera(
-            intrinsics=whole.intrinsics - shift,
-            cam_from_world=whole.cam_from_world,
+            intrinsics=whole.intrinsics.to(focal_px) - shift,
+            cam_from_world=whole.cam_from_world.to(focal_px),
             size_hw=(bottom - top, right - left),
         )
         return cropped.scaled(self.size_hw)
@@ -141,10 +152,12 @@ class TrackingFrames:
             return None
         return self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
 
-    def above_chin(self, frame: int) -> Bool[np.ndarray, "height 1"]:
-        """Rows in which the matte's outline is the head's own. Below them it only says where the head is not."""
-        rows = np.arange(self.size_hw[0])[:, None] + 0.5
-        return rows < self.chin_row[frame]
+    def above_chin(self, frame: int) -> Bool[np.ndarray, "height width"]:
+        """Where the matte's outline is the head's own. Elsewhere it only says where the head is not."""
+        height, width = self.size_hw
+        across, down, offset = self.chin_line[frame]
+        x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32)[:, None] + 0.5
+        return across * x + (down * y + offset) > 0
 
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
         """Trust in each pixel's colour: 0 where background shines through the outline; None without mattes."""
@@ -183,65 +196,43 @@ def signed_distance(matte: Float[np.ndarray, "height width"]) -> Float[np.ndarra
     return np.clip(distance, -DISTANCE_LIMIT_PX, DISTANCE_LIMIT_PX)
 
 
-def head_crop(observation: SequenceObservation) -> tuple[int, int, int, int]:
-    """The part of the pictures that the head ever comes near: left, top, right, bottom in pixels."""
-    height, width = observation.size_hw
-    points = observation.landmarks_px[observation.detected]
-    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
-    left, above, right, below = (share * median_face_size_px(observation) for share in _CROP_MARGINS)
-    x = _clipped_range(float(low[0]) - left, float(high[0]) + right, width)
-    y = _clipped_range(float(low[1]) - above, float(high[1]) + below, height)
-    return x[0], y[0], x[1], y[1]
-
-
-def median_face_size_px(observation: SequenceObservation) -> float:
-    """Median larger side of the landmarks' box over the frames with a face, input pixels."""
-    points = observation.landmarks_px[observation.detected]
-    return max(float(np.median(np.ptp(points, axis=1).max(axis=1))), 1.0)
-
-
-def _clipped_range(first: float, last: float, size: int) -> tuple[int, int]:
-    start, stop = max(0, int(np.floor(first))), min(size, int(np.ceil(last)))
-    if stop - start < min(_SMALLEST_CROP_PX, size):
-        return 0, size
-    return start, stop
-
-
 def _load_mattes(
     observation: SequenceObservation,
+    framing: Framing,
     frames: list[int],
-    crop: tuple[int, int, int, int],
     size_hw: tuple[int, int],
-    landmarks: Float[np.ndarray, "frames landmarks 2"],
+    face: Float[np.ndarray, "frames landmarks 2"],
+    num_views: int,
 ) -> tuple[np.ndarray | None, np.ndarray | None, Bool[np.ndarray, " frames"]]:
     """Mattes, distances to their outlines, and which of them can be believed; no mattes if most cannot."""
     valid = np.zeros(len(frames), bool)
     if observation.load_alpha is None:
         return None, None, valid
-    left, top, right, bottom = crop
-    matte, distance = large_array((len(frames), *size_hw), np.uint8), large_array((len(frames), *size_hw), np.int8)
+    left, top, right, bottom = framing.crop_xyxy
+    shape = (len(frames), *size_hw)
+    matte, distance = large_array(shape, np.uint8, num_views), large_array(shape, np.int8, num_views)
     for index, number in enumerate(frames):
-        if not observation.detected[number]:
+        if not framing.present[number]:
             matte[index], distance[index] = 0, 0
             continue
         cleaned = clean_matte(resized(observation.load_alpha(number)[top:bottom, left:right], size_hw))
         matte[index] = np.round(cleaned * 255)
         distance[index] = np.round(signed_distance(cleaned) * _DISTANCE_STEPS)
-        x0, y0 = np.maximum(landmarks[index].min(axis=0), 0).astype(int)
-        x1, y1 = np.maximum(landmarks[index].max(axis=0), 0).astype(int) + 1
-        face = cleaned[y0:y1, x0:x1]
-        valid[index] = face.size > 0 and face.mean() > _MATTE_ON_FACE and cleaned.mean() < _MATTE_AT_MOST
-    seen = observation.detected[frames]
-    if seen.any() and valid[seen].mean() < 0.5:
+        x0, y0 = np.maximum(face[index].min(axis=0), 0).astype(int)
+        x1, y1 = np.maximum(face[index].max(axis=0), 0).astype(int) + 1
+        box = cleaned[y0:y1, x0:x1]
+        valid[index] = box.size > 0 and box.mean() > _MATTE_ON_FACE and cleaned.mean() < _MATTE_AT_MOST
+    shown = framing.present[frames]
+    if shown.any() and valid[shown].mean() < 0.5:
         logger.warning("most mattes miss the face or fill the picture: the fit goes on without mattes")
         return None, None, np.zeros(len(frames), bool)
     return matte, distance, valid
 
 
-def large_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Uninitialised array; backed by a temporary file when it is so large that it may not fit into memory."""
+def large_array(shape: tuple[int, ...], dtype: type, count: int = 1) -> np.ndarray:
+    """Uninitialised array; backed by a temporary file when `count` such arrays may not fit into memory."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    if size <= _IN_MEMORY_BYTES:
+    if size * count <= _IN_MEMORY_BYTES:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         # The mapping keeps the file alive after it is closed; it has no name, so nothing is left behind.

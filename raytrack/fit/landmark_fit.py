@@ -2,26 +2,27 @@
 
 The cost is a robust sum of landmark distances (plain L2 norm per point, not squared: a saturating loss drifts), in
 proportion to the size of the face in the image, plus priors. It is minimised by iteratively reweighted least
-squares. What frames share (identity, focal length) and their own unknowns are solved together; the blocks of the
-frames are eliminated first (Schur complement).
+squares. What frames share (identity, and the focal length of an uncalibrated camera) and their own unknowns are solved
+together; the blocks of the frames are eliminated first (Schur complement). A frame's distances are those of all views
+that see the face.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from raytrack.fit.landmark_sets import landmark_set
+from raytrack.fit.block_system import BlockSystem
+from raytrack.fit.evidence import evidence
+from raytrack.fit.kinematics import Chain
+from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets, select
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.surface import SurfaceModel
-from raytrack.fit.surface_jacobian import surface_jacobian
-from raytrack.geometry.camera import monocular_camera
+from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
+from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
-from raytrack.head.parameters import NUM_POSE
 
 SHAPE_WEIGHT = 2e-3
 """Prior per squared identity coefficient, against landmark distances in percent of the face."""
@@ -33,99 +34,25 @@ _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-2, 1e-5, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandmarkTargets:
-    """Detections to fit, for some frames."""
-
-    positions_px: Float[np.ndarray, "frames landmarks 2"]
-    weights: Float[np.ndarray, "frames landmarks"]
-    """Relative trust per point; a frame's weights need not sum to one."""
-    size_hw: tuple[int, int]
-    landmark_set: str = "facemesh"
-
-    @cached_property
-    def face_size_px(self) -> Float[np.ndarray, " frames"]:
-        """Larger side of each frame's landmark box."""
-        extent = self.positions_px.max(axis=1) - self.positions_px.min(axis=1)
-        return np.maximum(extent.max(axis=1), 1.0)
-
-    def select(self, frames: Int[np.ndarray, " chosen"]) -> "LandmarkTargets":
-        """Some of the frames."""
-        return LandmarkTargets(
-            positions_px=self.positions_px[frames],
-            weights=self.weights[frames],
-            size_hw=self.size_hw,
-            landmark_set=self.landmark_set,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class LandmarkSolution:
     """Where a fit ended."""
 
     rows: Float[Tensor, "frames columns"]
     shape: Float[Tensor, " shapes"]
     focal_px: float
+    """Of an uncalibrated camera; for a rig what the fit was started with."""
     cost: float
     iterations: int
     converged: bool
 
 
-def initial_rows(
-    head: HeadModel, shape: Float[Tensor, " shapes"], targets: LandmarkTargets, focal_px: float
-) -> Float[Tensor, "frames columns"]:
-    """Rigid pose of every frame by perspective-n-point on the resting head, the rest at zero.
+@dataclass(frozen=True, kw_only=True)
+class _Posed:
+    """Posed landmark vertices of some frames, and how far each view's projections are off."""
 
-    Args:
-        head: Carries the landmarks.
-        shape: Identity whose resting landmarks are matched.
-        targets: Detections.
-        focal_px: Focal length in pixels.
-    """
-    neutral, joints = head.identity(shape)
-    landmarks = landmark_set(targets.landmark_set)
-    fixed = landmarks.fixed
-    points = head.landmarks_world(neutral, landmarks.embedding).double().numpy()[fixed]
-    height, width = targets.size_hw
-    intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
-    flip = np.diag([1.0, -1.0, -1.0])
-    camera_position = np.array([0.0, 0.0, 1.0])
-    root = joints[0].double().numpy()
-    rows = torch.zeros(len(targets.positions_px), NUM_POSE + head.num_expressions)
-    for frame, positions in enumerate(targets.positions_px[:, fixed].astype(np.float64)):
-        trusted = targets.weights[frame, fixed] > 0
-        pose = _perspective_pose(points[trusted], positions[trusted], intrinsics)
-        if pose is None:
-            pose = _frontal_pose(points[trusted], positions[trusted], intrinsics)
-        cam_from_head, shift = pose
-        # OpenCV: cam = R x + t. World: flip @ (x_world − camera). x_world = rotation (x − root) + root + translation.
-        rotation = flip @ cam_from_head
-        world_shift = flip @ shift + camera_position
-        rows[frame, 0:3] = torch.from_numpy(cv2.Rodrigues(rotation)[0][:, 0])
-        rows[frame, 3:6] = torch.from_numpy(world_shift + rotation @ root - root)
-    return rows
-
-
-def _perspective_pose(points: np.ndarray, positions: np.ndarray, intrinsics: np.ndarray) -> tuple | None:
-    """Rotation (3, 3) and translation (3,) of the camera from the head; None where OpenCV finds none."""
-    try:
-        found, vector, shift = cv2.solvePnP(points, positions, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
-        if not found:
-            return None
-        vector, shift = cv2.solvePnPRefineLM(points, positions, intrinsics, None, vector, shift)
-    except cv2.error:  # a face of few pixels
-        return None
-    rotation = cv2.Rodrigues(vector)[0]
-    in_front = bool((points @ rotation[2] + shift[2, 0] > 0).all())
-    return (rotation, shift[:, 0]) if in_front and np.isfinite(rotation).all() else None
-
-
-def _frontal_pose(points: np.ndarray, positions: np.ndarray, intrinsics: np.ndarray) -> tuple:
-    """A head that faces the camera, as far away as its size in the picture says."""
-    size = max(float(np.ptp(positions, axis=0).max()), 1e-3)
-    depth = intrinsics[0, 0] * float(np.ptp(points[:, :2], axis=0).max()) / size
-    centre = (positions.mean(axis=0) - intrinsics[:2, 2]) / intrinsics[0, 0] * depth
-    rotation = np.diag([1.0, -1.0, -1.0])
-    return rotation, np.array([*centre, depth]) - rotation @ points.mean(axis=0)
+    surfaces: list[PosedSurface]
+    chain: Chain
+    residuals_px: list[Float[np.ndarray, "frames landmarks 2"]]
 
 
 class LandmarkFitter:
@@ -147,34 +74,9 @@ class LandmarkFitter:
         self._corners = self.head.faces[points.faces].numpy()
         self._barycentric = points.barycentric.float().numpy()
 
-    def _residuals(
-        self, rows: Tensor, shape: Tensor, focal_px: float, targets: LandmarkTargets
-    ) -> tuple[list, object, Float[np.ndarray, "frames landmarks 2"]]:
-        neutral, joints = self.head.identity(shape)
-        surfaces, chain = self.surface.pose(rows, neutral, joints)
-        camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
-        world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
-        points = self.head.landmarks_world(world, self._embedding)
-        return surfaces, chain, camera.project(points).numpy() - targets.positions_px
-
-    def _cost(self, residual_px: np.ndarray, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,
-              targets: LandmarkTargets) -> float:  # fmt: skip
-        per_frame = self._frame_costs(residual_px, rows, targets)
-        shared = (
-            SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
-        )
-        return float(per_frame.sum() + len(rows) * shared)
-
-    def _frame_costs(
-        self, residual_px: np.ndarray, rows: Tensor, targets: LandmarkTargets
-    ) -> Float[np.ndarray, " frames"]:
-        percent = np.linalg.norm(residual_px, axis=-1) * (100 / targets.face_size_px[:, None])
-        data = (_pseudo_norm(percent) * targets.weights).sum(axis=1) / targets.weights.sum(axis=1)
-        return data + self.prior.value(rows).numpy()
-
     def fit_rows(
         self,
-        targets: LandmarkTargets,
+        views: RigTargets,
         rows: Float[Tensor, "frames columns"],
         shape: Float[Tensor, " shapes"],
         focal_px: float,
@@ -185,7 +87,7 @@ class LandmarkFitter:
         """Fit each frame on its own to a known identity: own damping, own acceptance, own end.
 
         Args:
-            targets: Detections of the frames.
+            views: Detections of the frames.
             rows: Starting rows.
             shape: Identity, held.
             focal_px: Focal length, held.
@@ -194,17 +96,17 @@ class LandmarkFitter:
         """
         rows = rows.clone()
         damping = torch.full((len(rows),), _FIRST_DAMPING, dtype=torch.float64)
-        costs = self._frame_costs(self._residuals(rows, shape, focal_px, targets)[2], rows, targets)
+        costs = self._frame_costs(self._posed(rows, shape, focal_px, views), rows, views)
         left = np.arange(len(rows))
         for _ in range(max_iterations):
             if len(left) == 0:
                 break
-            index, part = torch.from_numpy(left), targets.select(left)
+            index, part = torch.from_numpy(left), select(views, left)
             current = rows[index]
-            surfaces, chain, residual = self._residuals(current, shape, focal_px, part)
-            system = self._system(surfaces, chain, residual, current, shape, focal_px, focal_px, part, shared=False)
+            posed = self._posed(current, shape, focal_px, part)
+            system = self._system(posed, current, shape, focal_px, focal_px, part, shared=False)
             trial = current + system.solve(damping[index])[0]
-            trial_costs = self._frame_costs(self._residuals(trial, shape, focal_px, part)[2], trial, part)
+            trial_costs = self._frame_costs(self._posed(trial, shape, focal_px, part), trial, part)
             better = trial_costs < costs[left]
             finished = better & (costs[left] - trial_costs < tolerance * costs[left])
             accepted = torch.from_numpy(better)
@@ -218,7 +120,7 @@ class LandmarkFitter:
 
     def fit(
         self,
-        targets: LandmarkTargets,
+        views: RigTargets,
         rows: Float[Tensor, "frames columns"],
         shape: Float[Tensor, " shapes"],
         focal_px: float,
@@ -226,138 +128,164 @@ class LandmarkFitter:
         max_iterations: int = 30,
         tolerance: float = 2e-4,
     ) -> LandmarkSolution:
-        """Rows, identity and focal length together.
+        """Rows and identity together, and the focal length of an uncalibrated camera.
 
         Args:
-            targets: Detections of the frames.
+            views: Detections of the frames.
             rows: Starting rows, for example `initial_rows`.
             shape: Starting identity.
             focal_px: Starting focal length, also the centre of its prior.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
         """
-        first_focal_px, damping = focal_px, _FIRST_DAMPING
-        surfaces, chain, residual = self._residuals(rows, shape, focal_px, targets)
-        cost = self._cost(residual, rows, shape, focal_px, first_focal_px, targets)
+        first_focal_px, damping, num_shapes = focal_px, _FIRST_DAMPING, len(shape)
+        posed = self._posed(rows, shape, focal_px, views)
+        cost = self._cost(posed, rows, shape, focal_px, first_focal_px, views)
         converged = False
         system, iteration = None, 0
         while iteration < max_iterations and not converged:
             iteration += 1
             if system is None:
-                system = self._system(
-                    surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared=True
-                )
+                system = self._system(posed, rows, shape, focal_px, first_focal_px, views, shared=True)
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
-            new_shape = shape + step_shared[:-1]
-            new_focal = focal_px * float(np.exp(np.clip(float(step_shared[-1]), -0.3, 0.3)))
-            trial = self._residuals(new_rows, new_shape, new_focal, targets)
-            new_cost = self._cost(trial[2], new_rows, new_shape, new_focal, first_focal_px, targets)
+            new_shape = shape + step_shared[:num_shapes]
+            new_focal = focal_px
+            if len(step_shared) > num_shapes:
+                new_focal = focal_px * float(np.exp(np.clip(float(step_shared[-1]), -0.3, 0.3)))
+            trial = self._posed(new_rows, new_shape, new_focal, views)
+            new_cost = self._cost(trial, new_rows, new_shape, new_focal, first_focal_px, views)
             if not np.isfinite(new_cost) or new_cost >= cost:
                 damping *= 10
                 if damping > _MOST_DAMPING:
                     converged = True
                 continue
             converged = bool(cost - new_cost < tolerance * cost)
-            rows, shape, focal_px, cost = new_rows, new_shape, new_focal, new_cost
-            surfaces, chain, residual = trial
+            rows, shape, focal_px, cost, posed = new_rows, new_shape, new_focal, new_cost, trial
             damping, system = max(damping / 4, _LEAST_DAMPING), None
         return LandmarkSolution(
             rows=rows, shape=shape, focal_px=focal_px, cost=cost, iterations=iteration, converged=converged
         )
 
+    def errors_percent(
+        self, views: RigTargets, rows: Float[Tensor, "frames columns"], shape: Float[Tensor, " shapes"], focal_px: float
+    ) -> Float[np.ndarray, "views frames"]:
+        """Each view's mean landmark distance in percent of the face; NaN where it sees none."""
+        result = np.full((len(views), len(rows)), np.nan)
+        posed = self._posed(rows, shape, focal_px, views)
+        for number, (view, residual) in enumerate(zip(views, posed.residuals_px, strict=True)):
+            percent = np.linalg.norm(residual, axis=-1) * (100 / view.face_size_px[:, None])
+            total = np.maximum(view.weights.sum(axis=1), 1e-9)
+            result[number] = np.where(view.seen, (percent * view.weights).sum(axis=1) / total, np.nan)
+        return result
+
+    def _posed(self, rows: Tensor, shape: Tensor, focal_px: float, views: RigTargets) -> _Posed:
+        neutral, joints = self.head.identity(shape)
+        surfaces, chain = self.surface.pose(rows, neutral, joints)
+        world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
+        points = self.head.landmarks_world(world, self._embedding)
+        residuals = [view.camera(focal_px).project(points).numpy() - view.positions_px for view in views]
+        return _Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
+
+    def _cost(self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,
+              views: RigTargets) -> float:  # fmt: skip
+        per_frame = self._frame_costs(posed, rows, views)
+        shared = (
+            SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
+        )
+        return float(per_frame.sum() + len(rows) * shared)
+
+    def _frame_costs(self, posed: _Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
+        data = np.zeros(len(rows), np.float32)
+        for view, residual in zip(views, posed.residuals_px, strict=True):
+            percent = np.linalg.norm(residual, axis=-1) * (100 / view.face_size_px[:, None])
+            data += (_pseudo_norm(percent) * view.weights).sum(axis=1)
+        return data / _total_weights(views) + self.prior.value(rows).numpy()
+
     def _system(
-        self, surfaces, chain, residual, rows, shape, focal_px, first_focal_px, targets, shared
-    ) -> "BlockSystem":
-        camera = monocular_camera(torch.tensor(focal_px), targets.size_hw)
-        cam_from_world = camera.cam_from_world.numpy()
-        num_shared = len(shape) + 1 if shared else 0
-        blocks, couplings, gradients = [], [], []
-        shared_block = torch.zeros(num_shared, num_shared)
-        shared_gradient = torch.zeros(num_shared)
-        centre = np.array([targets.size_hw[1] / 2, targets.size_hw[0] / 2], np.float32)
-        for frame, surface in enumerate(surfaces):
-            to_percent = 100 / targets.face_size_px[frame]
-            own = (
-                surface_jacobian(surface, self._corners, self._barycentric, cam_from_world, (focal_px, focal_px))
-                * to_percent
-            )
-            error = residual[frame] * to_percent
-            distance = np.linalg.norm(error, axis=-1)
-            weight = targets.weights[frame] / targets.weights[frame].sum() / np.maximum(distance, SMALLEST_DISTANCE)
-            root = torch.from_numpy(np.sqrt(weight).astype(np.float32))[:, None, None]
-            jacobian = (torch.from_numpy(own) * root).flatten(0, 1)
-            right = (torch.from_numpy(error.astype(np.float32)) * root[..., 0]).flatten()
+        self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float, views: RigTargets, *,
+        shared: bool,
+    ) -> BlockSystem:  # fmt: skip
+        with_focal = views[0].calibrated is None
+        num_shared = len(shape) + with_focal if shared else 0
+        num_frames, num_columns = rows.shape
+        blocks, gradients = torch.zeros(num_frames, num_columns, num_columns), torch.zeros(num_frames, num_columns)
+        coupling = torch.zeros(num_frames, num_columns, num_shared)
+        shared_block, shared_gradient = torch.zeros(num_shared, num_shared), torch.zeros(num_shared)
+        totals = _total_weights(views)
+        for frame, surface in enumerate(posed.surfaces):
+            moved = self.surface.shape_jacobian(posed.chain, frame) if shared else None
+            for view, residual in zip(views, posed.residuals_px, strict=True):
+                if not view.seen[frame]:
+                    continue
+                own, common, right = self._rows_of_view(
+                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), with_focal=with_focal
+                )
+                blocks[frame] += own.T @ own
+                gradients[frame] += own.T @ right
+                if common is not None:
+                    coupling[frame] += own.T @ common
+                    shared_block += common.T @ common
+                    shared_gradient += common.T @ right
             curvature, slope = self.prior.quadratic(rows[frame])
-            blocks.append(jacobian.T @ jacobian + curvature)
-            gradients.append(jacobian.T @ right + slope)
-            if shared:
-                common = self._shared_jacobian(surface, chain, frame, cam_from_world, focal_px, centre, residual[frame]
-                                               + targets.positions_px[frame]) * to_percent  # fmt: skip
-                common = (common * root).flatten(0, 1)
-                couplings.append(jacobian.T @ common)
-                shared_block += common.T @ common
-                shared_gradient += common.T @ right
+            blocks[frame] += curvature
+            gradients[frame] += slope
         if shared:
-            count = len(surfaces)
-            diagonal = torch.full((num_shared,), 2 * SHAPE_WEIGHT * count)
-            diagonal[-1] = 2 * FOCAL_PRIOR_WEIGHT * count
-            value = torch.cat([shape, torch.tensor([float(np.log(focal_px / first_focal_px))])])
+            diagonal = torch.full((num_shared,), 2 * SHAPE_WEIGHT * num_frames)
+            value = shape
+            if with_focal:
+                diagonal[-1] = 2 * FOCAL_PRIOR_WEIGHT * num_frames
+                value = torch.cat([shape, torch.tensor([float(np.log(focal_px / first_focal_px))])])
             shared_block += torch.diag(diagonal)
             shared_gradient += diagonal * value
-        coupling = torch.stack(couplings) if shared else torch.zeros(len(blocks), len(blocks[0]), 0)
         return BlockSystem(
-            blocks=torch.stack(blocks), coupling=coupling, gradients=torch.stack(gradients),
-            shared_block=shared_block, shared_gradient=shared_gradient,
+            blocks=blocks, coupling=coupling, gradients=gradients, shared_block=shared_block,
+            shared_gradient=shared_gradient,
         )  # fmt: skip
 
-    def _shared_jacobian(
-        self, surface, chain, frame, cam_from_world, focal_px, centre, projected
-    ) -> Float[Tensor, "points 2 columns"]:
-        """Columns of the identity and of log focal length."""
-        world = torch.from_numpy(surface.world)
-        moved = self.surface.shape_jacobian(chain, frame)
-        camera = torch.from_numpy(cam_from_world)
-        cam = world @ camera[:, :3].T + camera[:, 3]
-        rate = camera[None, :2, :3] - (cam[:, :2] / cam[:, 2:])[..., None] * camera[None, 2:, :3]
-        vertex = (rate * (focal_px / cam[:, 2, None, None])) @ moved
-        corners = torch.from_numpy(self._corners)
-        weights = torch.from_numpy(self._barycentric)
-        points = (vertex[corners] * weights[..., None, None]).sum(dim=1)
-        focal = torch.from_numpy((projected - centre).astype(np.float32))[..., None]
-        return torch.cat([points, focal], dim=-1)
+    def _rows_of_view(
+        self, surface: PosedSurface, moved: Tensor | None, view: LandmarkTargets, frame: int, residual_px: np.ndarray,
+        focal_px: float, total_weight: float, *, with_focal: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+        """Weighted rows of a view's landmarks: derivatives by the frame's columns and by what is shared, residuals."""
+        camera = view.camera(focal_px)
+        focal_xy_px = (float(camera.intrinsics[0, 0]), float(camera.intrinsics[1, 1]))
+        to_percent = 100 / view.face_size_px[frame]
+        own = (
+            surface_jacobian(surface, self._corners, self._barycentric, camera.cam_from_world.numpy(), focal_xy_px)
+            * to_percent
+        )
+        error = residual_px * to_percent
+        distance = np.linalg.norm(error, axis=-1)
+        weight = view.weights[frame] / total_weight / np.maximum(distance, SMALLEST_DISTANCE)
+        root = torch.from_numpy(np.sqrt(weight).astype(np.float32))[:, None, None]
+        right = (torch.from_numpy(error.astype(np.float32)) * root[..., 0]).flatten()
+        common = None
+        if moved is not None:
+            common = self._shape_rows(surface, moved, camera)
+            if with_focal:
+                centre = np.array([view.size_hw[1] / 2, view.size_hw[0] / 2], np.float32)
+                rate = torch.from_numpy((residual_px + view.positions_px[frame] - centre).astype(np.float32))
+                common = torch.cat([common, rate[..., None]], dim=-1)
+            common = (common * to_percent * root).flatten(0, 1)
+        return (torch.from_numpy(own) * root).flatten(0, 1), common, right
+
+    def _shape_rows(self, surface: PosedSurface, moved: Tensor, camera: Camera) -> Float[Tensor, "points 2 shapes"]:
+        """Pixels per unit of the identity."""
+        world, pose, focal = torch.from_numpy(surface.world), camera.cam_from_world, camera.intrinsics
+        cam = world @ pose[:, :3].T + pose[:, 3]
+        rate = pose[None, :2, :3] - (cam[:, :2] / cam[:, 2:])[..., None] * pose[None, 2:, :3]
+        scale = torch.stack([focal[0, 0], focal[1, 1]])[None, :, None]
+        vertex = (rate * (cam[:, 2, None, None].reciprocal() * scale)) @ moved
+        corners, weights = torch.from_numpy(self._corners), torch.from_numpy(self._barycentric)
+        return (vertex[corners] * weights[..., None, None]).sum(dim=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockSystem:
-    """Normal equations of many frames' rows and what they share."""
-
-    blocks: Float[Tensor, "frames columns columns"]
-    coupling: Float[Tensor, "frames columns shared"]
-    gradients: Float[Tensor, "frames columns"]
-    shared_block: Float[Tensor, "shared shared"]
-    shared_gradient: Float[Tensor, " shared"]
-
-    def solve(
-        self, damping: float | Float[Tensor, " frames"]
-    ) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, " shared"]]:
-        """The damped step: each diagonal entry grows by the factor 1 + damping (Marquardt), per frame if wanted."""
-        own = self.blocks.double()
-        per_frame = damping[:, None] if isinstance(damping, Tensor) else damping
-        own = own + torch.diag_embed(per_frame * own.diagonal(dim1=1, dim2=2) + 1e-9)
-        factor = torch.linalg.cholesky(own)
-        gradients = self.gradients.double()[..., None]
-        if self.coupling.shape[-1] == 0:
-            return -torch.cholesky_solve(gradients, factor)[..., 0].float(), torch.zeros(0)
-        coupling = self.coupling.double()
-        reduced = torch.cholesky_solve(coupling, factor)
-        shared = self.shared_block.double()
-        shared = shared + torch.diag(damping * shared.diagonal() + 1e-9)
-        schur = shared - torch.einsum("fcs,fct->st", coupling, reduced)
-        right = self.shared_gradient.double() - torch.einsum("fcs,fco->s", reduced, gradients)
-        step_shared = -torch.linalg.solve(schur, right)
-        step_rows = -torch.cholesky_solve(gradients + (coupling @ step_shared)[..., None], factor)[..., 0]
-        return step_rows.float(), step_shared.float()
+def _total_weights(views: RigTargets) -> Float[np.ndarray, " frames"]:
+    """What a frame's weights are divided by: their sum, less what more than one view is worth."""
+    total = np.sum([view.weights.sum(axis=1) for view in views], axis=0)
+    seeing = np.sum([view.seen for view in views], axis=0)
+    return (np.maximum(total, 1e-9) / evidence(np.maximum(seeing, 1))).astype(np.float32)
 
 
 def _pseudo_norm(distance: np.ndarray) -> np.ndarray:

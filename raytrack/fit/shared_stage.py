@@ -1,91 +1,36 @@
-"""Adam on what frames share (identity, offsets, texture, light, focal length), a batch of frames at a time."""
+"""Adam on what frames share (identity, offsets, texture, light, focal length), a batch of pictures at a time.
+
+Tensors stay on the device of the shared parameters; pictures are brought there.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.fit import shared_terms as terms
+from raytrack.fit.albedo import COMPONENTS, albedo_map
 from raytrack.fit.config import Weights
-from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.shared import Adam, SharedParameters
+from raytrack.fit.shared_problem import PictureBatch, SharedProblem
+from raytrack.geometry.camera import Camera
 from raytrack.geometry.mesh import uniform_laplacian
-from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
-from raytrack.head.regions import PERTURBATION_REGIONS
-from raytrack.render.perturbation import face_regions, perturb_regions
-from raytrack.render.protocol import Fragments, Renderer
+from raytrack.render.protocol import Fragments
 
 COMMON_SCALES = {"offset": 1.0}
 """Offsets move where pictures ask for it, not by the learning rate everywhere."""
-LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OffsetRegions:
-    """How static offsets are regularised, per vertex."""
-
-    laplacian_weight: Float[Tensor, "vertices 1"]
-    """Square root of the factor on the Laplacian term: small where the head's basis knows little (hair, ears, bust)."""
-    allowed: Float[Tensor, "vertices 1"]
-    """0 where offsets stay zero (eyes, teeth, mouth), else 1."""
-    limit_m: Float[Tensor, "vertices 1"]
-    """Largest offset per coordinate."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegionPerturbation:
-    """Across an antialiased edge, compare how two regions look as a whole (`raytrack.render.perturbation`)."""
-
-    region_of_face: Int[Tensor, " faces"]
-    num_regions: int
-    foreground_probability: float = 0.5
-    background_probability: float = 0.3
-
-    @classmethod
-    def create(cls, head: HeadModel) -> "RegionPerturbation":
-        """With the regions that the method names, those of them that the head has."""
-        regions = [head.face_region(name).numpy() for name in PERTURBATION_REGIONS]
-        return cls(region_of_face=face_regions(regions), num_regions=len(regions))
-
-    def apply(self, image: Tensor, fragments: Fragments, generator: np.random.Generator) -> Tensor:
-        """Perturbed copy of an image that is shaded over its target and not yet antialiased."""
-        return perturb_regions(
-            image, fragments.face_index, self.region_of_face, self.num_regions,
-            foreground_probability=self.foreground_probability, background_probability=self.background_probability,
-            generator=torch.Generator().manual_seed(int(generator.integers(2**31))),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedProblem:
-    """Everything that stays fixed during Adam stages."""
-
-    head: HeadModel
-    frames: TrackingFrames
-    weights: Weights
-    landmark_weights: Float[np.ndarray, "frames landmarks"]
-    offsets: OffsetRegions
-    held_outline: Bool[Tensor, " vertices"]
-    """Vertices whose silhouettes colours do not move."""
-    occluded: Bool[Tensor, " vertices"]
-    """Vertices whose silhouettes nothing moves."""
-    unaligned_faces: Bool[Tensor, " faces"]
-    """Faces whose colours move no geometry; their texture is fitted all the same."""
-    inside_mouth: Bool[Tensor, " faces"]
-    """Faces that only show when the mouth is open."""
-    perturbation: RegionPerturbation | None
-    """Aligns outlines where there is no matte; the two together hurt each other."""
-    renderer: Renderer
-
-    @cached_property
-    def has_unaligned_faces(self) -> bool:
-        """Whether there are any."""
-        return bool(self.unaligned_faces.any())
+LEARNING_RATES = {
+    "shape": 5e-3,
+    "log_focal": 5e-3,
+    "offset": 5e-4,
+    "texture": 1e-2,
+    "texture_coefficients": 0.1,
+    "light": 5e-3,
+}
+_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
 
 
 class SharedOptimiser:
@@ -101,8 +46,10 @@ class SharedOptimiser:
         self.problem = problem
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
         self._adams: dict[str, Adam] = {}
-        self._laplacian = _SparseProduct(uniform_laplacian(problem.head.faces.numpy(), problem.head.num_vertices))
-        embedding = problem.head.landmarks[problem.frames.landmarks.embedding]
+        self._laplacian = terms.SparseProduct(
+            uniform_laplacian(problem.head.faces.cpu().numpy(), problem.head.num_vertices)
+        )
+        embedding = problem.head.landmarks[problem.landmarks.embedding]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]
 
@@ -110,7 +57,7 @@ class SharedOptimiser:
         self,
         rows: Float[Tensor, "frames columns"],
         shared: SharedParameters,
-        batch: np.ndarray,
+        batch: Sequence[PictureBatch],
         optimise: Sequence[str],
         *,
         scale: float,
@@ -118,12 +65,12 @@ class SharedOptimiser:
         weights: Weights | None = None,
         colours_only: bool = False,
     ) -> tuple[SharedParameters, Tensor]:
-        """One Adam step on a batch of frames, rows held.
+        """One Adam step on a batch of pictures, rows held.
 
         Args:
-            rows: Packed parameters of every frame of the problem.
+            rows: Packed parameters of every frame.
             shared: Values before the step.
-            batch: Frame numbers.
+            batch: Pictures by view; each counts the same.
             optimise: Names of the fields of `SharedParameters` that move.
             scale: Factor on the learning rates.
             generator: Of the region perturbation.
@@ -134,12 +81,17 @@ class SharedOptimiser:
             Values after the step, and the photometric error before it.
         """
         weights = weights or self.problem.weights
-        values = {name: getattr(shared, name) for name in ("shape", "offset", "texture", "light", "log_focal")}
+        values = {name: getattr(shared, name) for name in _FIELDS}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
         values.update(leaves)
-        loss, photo = self._loss(
-            rows[torch.from_numpy(batch)], values, batch, optimise, weights, colours_only, generator
-        )
+        values["albedo"] = albedo_map(values["texture"], values[COMPONENTS], self.problem.albedo_basis)
+        loss = photo = shared.texture.new_zeros(())
+        total = sum(len(pictures.numbers) for pictures in batch)
+        for pictures in batch:
+            share = len(pictures.numbers) / total
+            own, error = self._picture_loss(rows, values, pictures, weights, colours_only, generator)
+            loss, photo = loss + share * own, photo + share * error.detach()
+        loss = loss + self._regularisers(values, optimise, weights, colours_only)
         loss.backward()
         moved = {}
         for name in optimise:
@@ -153,7 +105,7 @@ class SharedOptimiser:
             moved["offset"] = torch.minimum(
                 torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
             )
-        return shared.with_values(**moved), photo.detach()
+        return shared.with_values(**moved), photo
 
     def _new_adam(self, name: str) -> Adam:
         return Adam(self._rates[name], common_scale=COMMON_SCALES.get(name, 0.0))
@@ -168,102 +120,71 @@ class SharedOptimiser:
             self._adams[name] = self._new_adam(name)
             self._adams[name].restore(values)
 
-    def _loss(self, rows, values, batch, optimise, weights, colours_only, generator) -> tuple[Tensor, Tensor]:
-        problem = self.problem
-        head, frames = problem.head, problem.frames
-        vertices = head.vertices(FrameParameters.unpack(rows), values["shape"], values["offset"])
-        camera = frames.camera(values["log_focal"].exp())
-        clip = camera.clip(vertices)
-        target = frames.targets(batch)
-        renderer = problem.renderer
+    def _picture_loss(
+        self, rows: Tensor, values: dict[str, Tensor], pictures: PictureBatch, weights: Weights, colours_only: bool,
+        generator: np.random.Generator,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Weighted terms of one view's pictures, and their colour error."""
+        problem, renderer, device = self.problem, self.problem.renderer, values["texture"].device
+        parameters = FrameParameters.unpack(rows[torch.from_numpy(pictures.rows)].to(device))
+        vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
+        camera = pictures.frames.camera(values["log_focal"].exp())
+        clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["texture"], values["light"][None], target)
+        image, fragments = renderer.shade(clip, normals, values["albedo"], values["light"][None], target)
+        covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
-            still, _ = renderer.shade(clip.detach(), normals.detach(), values["texture"], values["light"][None], target)
-            unaligned = problem.unaligned_faces[fragments.face_index.clamp_min(0).long()] & fragments.coverage
-            image = torch.where(unaligned[..., None], still, image)  # fmt: skip
-        trust = self._trust(batch, fragments)
+            still, _ = renderer.shade(clip.detach(), normals.detach(), values["albedo"], values["light"][None], target)
+            image = torch.where((problem.unaligned_faces[face] & covered)[..., None], still, image)
+        trust = pictures.trust(covered, problem.inside_mouth[face])
         if colours_only:
-            covered = fragments.coverage.sum().clamp_min(1)
-            photo = ((image - target).abs() * trust[..., None]).sum() / (3 * covered)
-            return weights.photo * photo + self._appearance_terms(values, weights, optimise), photo
-        photo, matte = self._image_terms(image, clip, fragments, target, batch, trust, generator)
-        loss = weights.photo * photo + weights.matte * matte
-        loss = loss + self._landmark_term(camera, vertices, batch, weights.landmark)
-        loss = loss + self._appearance_terms(values, weights, optimise)
-        if "shape" in optimise:
-            loss = loss + weights.shape * values["shape"].square().mean()
-        if "offset" in optimise:
-            loss = loss + self._offset_terms(values["offset"], weights)
-        return loss, photo
-
-    def _trust(self, batch: np.ndarray, fragments: Fragments) -> Float[Tensor, "batch height width"]:
-        """Weight of each pixel's colour."""
-        per_frame = [self.problem.frames.pixel_weights(int(frame)) for frame in batch]
-        known = [weights for weights in per_frame if weights is not None]
-        trust = torch.from_numpy(np.stack(known)) if known else torch.ones(fragments.face_index.shape)
-        face = fragments.face_index.clamp_min(0).long()
-        closed = torch.from_numpy(~self.problem.frames.mouth_open[batch])[:, None, None]
-        hidden = closed & self.problem.inside_mouth[face]
-        return trust * ~hidden
-
-    def _image_terms(self, image, clip, fragments, target, batch, trust, generator) -> tuple[Tensor, Tensor]:
-        problem = self.problem
-        if problem.perturbation is not None:
+            photo = terms.colour_term(image, target, trust, covered)
+            return weights.photo * photo, photo
+        if not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
         held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
-        blended = problem.renderer.antialias(image, held, fragments)
-        covered = fragments.coverage.sum().clamp_min(1)
-        photo = ((blended - target).abs() * trust[..., None]).sum() / (3 * covered)
-        if not problem.frames.has_matte:
-            return photo, torch.zeros(())
+        photo = terms.colour_term(renderer.antialias(image, held, fragments), target, trust, covered)
+        loss = weights.photo * photo
+        if pictures.frames.has_matte:
+            loss = loss + weights.matte * self._matte_term(clip, fragments, pictures)
+        return loss + weights.landmark * self._landmark_term(camera, vertices, pictures), photo
+
+    def _matte_term(self, clip: Tensor, fragments: Fragments, pictures: PictureBatch) -> Tensor:
+        problem, frames, device = self.problem, pictures.frames, clip.device
         free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
-        coverage = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
-        alpha = torch.from_numpy(problem.frames.matte(batch))
-        above = torch.from_numpy(np.stack([problem.frames.above_chin(int(frame)) for frame in batch]))
-        valid = torch.from_numpy(problem.frames.matte_valid[batch])[:, None, None]
-        excess = coverage - alpha
-        # Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
-        return photo, (torch.where(above, excess.abs(), excess.clamp_min(0)) * valid).sum() / covered
+        rendered = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
+        return terms.matte_term(
+            rendered,
+            torch.from_numpy(frames.matte(pictures.numbers)).to(device),
+            pictures.above_chin().to(device),
+            torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
+            fragments.coverage,
+        )
 
-    def _landmark_term(self, camera, vertices: Tensor, batch: np.ndarray, weight: float) -> Tensor:
+    def _landmark_term(self, camera: Camera, vertices: Tensor, pictures: PictureBatch) -> Tensor:
         points = (vertices[:, self._corners] * self._barycentric).sum(dim=2)
-        trust = torch.from_numpy(self.problem.landmark_weights[batch].astype(np.float32))
-        error = (camera.project(points) - torch.from_numpy(self.problem.frames.landmarks_px[batch])).abs().sum(dim=-1)
-        return weight * (error * trust).mean() / self.problem.frames.face_size_px
+        detected = torch.from_numpy(pictures.frames.landmarks_px[pictures.numbers]).to(vertices)
+        trust = torch.from_numpy(pictures.landmark_weights.astype(np.float32)).to(vertices)
+        return terms.landmark_term(camera.project(points), detected, trust, pictures.frames.face_size_px)
 
-    def _appearance_terms(self, values: dict[str, Tensor], weights: Weights, optimise: Sequence[str]) -> Tensor:
-        total = torch.zeros(())
+    def _regularisers(
+        self, values: dict[str, Tensor], optimise: Sequence[str], weights: Weights, colours_only: bool
+    ) -> Tensor:
+        """Terms that no picture enters."""
+        total = values["texture"].new_zeros(())
         if "texture" in optimise:
-            texture = values["texture"]
-            across = (texture[:, 1:] - texture[:, :-1]).square().mean()
-            down = (texture[1:] - texture[:-1]).square().mean()
-            total = total + weights.texture_variation * (across + down)
+            # Not of the components' share: it is known where nothing was seen, and a residual must not smooth it away.
+            total = total + weights.texture_variation * terms.texture_variation_term(values["texture"])
+        if COMPONENTS in optimise:
+            total = total + weights.texture_pca * values[COMPONENTS].square().mean()
+        if colours_only:
+            return total
+        if "shape" in optimise:
+            total = total + weights.shape * values["shape"].square().mean()
+        if "offset" in optimise:
+            offset, factor = values["offset"], self.problem.offsets.laplacian_weight
+            curvature = terms.offset_curvature_term(offset, self._laplacian, factor)
+            total = total + weights.offset_laplacian * curvature + weights.offset_size * offset.abs().mean()
         return total
-
-    def _offset_terms(self, offset: Float[Tensor, "vertices 3"], weights: Weights) -> Tensor:
-        curvature = _SparseApply.apply(offset, self._laplacian) * self.problem.offsets.laplacian_weight
-        return weights.offset_laplacian * curvature.square().mean() + weights.offset_size * offset.abs().mean()
-
-
-class _SparseProduct:
-    """A constant sparse matrix and its transpose."""
-
-    def __init__(self, matrix: sp.csr_matrix) -> None:
-        self.matrix = matrix
-        self.transpose = matrix.T.tocsr()
-
-
-class _SparseApply(torch.autograd.Function):
-    """Constant sparse matrix times dense columns; scipy's product is many times faster than torch's on a CPU."""
-
-    @staticmethod
-    def forward(ctx, columns: Tensor, product: _SparseProduct) -> Tensor:
-        ctx.product = product
-        return torch.from_numpy(product.matrix @ columns.detach().numpy())
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.from_numpy(ctx.product.transpose @ gradient.contiguous().numpy()), None

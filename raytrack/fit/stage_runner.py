@@ -10,68 +10,92 @@ import torch
 from jaxtyping import Bool, Float
 
 from raytrack.errors import ConfigError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.gauss_newton import REFERENCE_FACE_PX, RowProblem, RowSolver, solving_order
-from raytrack.fit.head_renderer import make_head_renderer
+from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
-from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage
+from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
+from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage, default_schedule
 from raytrack.fit.shared import resampled_texture
-from raytrack.fit.shared_stage import LEARNING_RATES, RegionPerturbation, SharedOptimiser, SharedProblem
+from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
+from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
 from raytrack.fit.surface import SurfaceModel
+from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
-from raytrack.render.protocol import Renderer
 
 _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
 _FEWEST_LANDMARKS = 20
-_FRAMES_PER_UNIT = 64
+_PICTURES_PER_UNIT = 64
 _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_CPU = torch.device("cpu")
 
 
 class StageRunner:
     """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
 
-    def __init__(self, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
-        self.observation = observation
+    def __init__(self, views: SequenceViews, head: HeadModel, config: TrackConfig) -> None:
+        self.views = views
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
-        self.active = observation.detected
-        self.landmark_weights = trusted_landmarks(
-            head, self.active, occluded_vertices(head, config), landmark_set(observation.landmark_set)
+        self.active = views.detected
+        self.landmarks = landmark_set(views.first.landmark_set)
+        occluded = occluded_vertices(head, config)
+        self.landmark_weights = np.stack(
+            [trusted_landmarks(head, seen, occluded, self.landmarks) for seen in views.detected_by_view]
         )
+        """Trust in each view's points, before it is known which of them a rig's cameras see."""
         self.surface = SurfaceModel.create(head)
-        if (self.landmark_weights[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
+        if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
-        self._frames: TrackingFrames | None = None
+        self.albedo_basis = AlbedoBasis.create(head, config)
+        self._pictures: Pictures | None = None
         self._row_solver: RowSolver | None = None
-        self._cached_renderer: Renderer | None = None
+        self._cached_problem: SharedProblem | None = None
+        self._device = fit_device(config.renderer)
 
-    @property
-    def frames(self) -> TrackingFrames:
-        """The pictures at tracking size, read on first use."""
-        if self._frames is None:
-            self._frames = TrackingFrames.load(self.observation, self.config.tracking_size_px)
-        return self._frames
+    def pictures(self, state: FitState) -> Pictures:
+        """The pictures at tracking size, read on first use; those of a rig depend on how the fit began."""
+        if self._pictures is None:
+            size = self.config.tracking_size_px
+            if self.views.is_rig:
+                start = state.first_rows, state.first_shape
+                self._pictures = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
+            else:
+                self._pictures = Pictures.of_detections(self.views, self.landmark_weights, size)
+        return self._pictures
 
-    def num_units(self, stage: Stage) -> int:
+    def schedule(self, state: FitState) -> tuple[Stage, ...]:
+        """The photometric stages."""
+        pictures = self.pictures(state)
+        return default_schedule(
+            self.config,
+            pictures.num_per_epoch,
+            calibrated=self.views.is_rig,
+            components=self.albedo_basis is not None,
+        )
+
+    def num_units(self, stage: Stage, state: FitState) -> int:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
-            return len(solving_order(self.active, _FRAMES_PER_UNIT))
+            return len(self._row_blocks())
+        steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
-            steps_per_epoch = len(self._batches(stage, np.flatnonzero(self.active)))
-            return -(-self._num_steps(stage) // steps_per_epoch)
-        return -(-self._num_steps(stage) // _TEXTURE_STEPS_PER_UNIT)
+            return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
+        return -(-steps // _TEXTURE_STEPS_PER_UNIT)
+
+    def _row_blocks(self) -> list[list[int]]:
+        return solving_order(self.active, max(1, _PICTURES_PER_UNIT // self.views.num_views))
 
     def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
         """The next unit of a stage; after the last one the state is that of the finished stage.
@@ -81,13 +105,13 @@ class StageRunner:
             state: `units_done` tells which unit is next.
             index: Number of the stage in its schedule; part of the seed.
         """
-        unit, count = state.units_done, self.num_units(stage)
+        unit, count = state.units_done, self.num_units(stage, state)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
         elif isinstance(stage, SharedStage):
-            state = self._shared(stage, state, unit, index)
+            state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
-            state = self._texture(stage, state, unit, index)
+            state = self._texture(stage, state.to(self._device), unit, index).to(_CPU)
         if unit + 1 < count:
             return replace(state, units_done=unit + 1)
         return self._finished(stage, state)
@@ -105,30 +129,28 @@ class StageRunner:
         )
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
-        block = solving_order(self.active, _FRAMES_PER_UNIT)[unit]
-        scale = self.frames.face_size_px / REFERENCE_FACE_PX
-        result = self._solver().solve(
+        result = self._solver(state).solve(
             state.rows,
-            state.shared,
-            block,
-            [scale * blur for blur in stage.blur_schedule_px],
+            with_whole_texture(state.shared, self.albedo_basis),
+            self._row_blocks()[unit],
+            stage.blur_schedule_px,
             round_index=stage.round_index,
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self) -> RowSolver:
+    def _solver(self, state: FitState) -> RowSolver:
         if self._row_solver is None:
             problem = RowProblem(
                 head=self.head,
                 surface=self.surface,
-                frames=self.frames,
+                views=self.pictures(state).row_views,
+                landmarks=self.landmarks,
                 weights=self.config.weights,
                 prior=self.prior,
-                landmark_weights=self.landmark_weights,
-                link_weights=link_weights(self.observation.timestamps_s, self.active),
+                link_weights=link_weights(self.views.first.timestamps_s, self.active),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
-                make_renderer=lambda: make_head_renderer(self.head, self.config.renderer),
+                make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
@@ -136,13 +158,12 @@ class StageRunner:
         return self._row_solver
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
-        generator = self._generator(index, unit)
-        rates = {**LEARNING_RATES, "texture": stage.texture_rate}
-        optimiser = self._optimiser(self.frames, rates, state)
+        generator, pictures = self._generator(index, unit), self.pictures(state)
+        optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
         configured = self.config.weights
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
-        batches = self._batches(stage, generator.permutation(np.flatnonzero(self.active)))
-        left = self._num_steps(stage) - unit * len(batches)
+        batches = pictures.epoch(generator, stage.batch_size)
+        left = self._num_steps(stage, state) - unit * len(batches)
         shared, errors = state.shared, []
         for batch in batches[:left]:
             shared, error = optimiser.step(
@@ -160,25 +181,19 @@ class StageRunner:
         return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
 
     def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
-        generator, total = self._generator(index, unit), self._num_steps(stage)
+        generator, pictures = self._generator(index, unit), self.pictures(state)
+        total = self._num_steps(stage, state)
         texture = resampled_texture(state.shared.texture, self.config.final_texture_size)
         shared = state.shared.with_values(texture=texture)
-        numbers = np.flatnonzero(self.active)
         configured = self.config.weights
         weights = replace(configured, texture_variation=stage.texture_variation * configured.texture_variation)
-        optimiser: SharedOptimiser | None = None
+        optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
-            batch = np.sort(generator.choice(numbers, min(stage.batch_size, len(numbers)), replace=False))
-            # Pictures at this size may not all fit into memory: only the batch is read.
-            frames = TrackingFrames.load(self.observation, self.config.texture_image_size_px, batch)
-            if optimiser is None:
-                optimiser = self._optimiser(frames, {**LEARNING_RATES, "texture": stage.texture_rate}, state)
-            optimiser.problem = replace(optimiser.problem, frames=frames)
             shared, error = optimiser.step(
-                state.rows[torch.from_numpy(batch)],
+                state.rows,
                 shared,
-                np.arange(len(batch)),
+                pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
                 ("texture", "light"),
                 scale=1 - step / total + 0.03,
                 generator=generator,
@@ -187,37 +202,33 @@ class StageRunner:
             )
             errors.append(error)
         mean = float(torch.stack(errors[-_LAST_ERRORS:]).mean())
-        adam = optimiser.state() if optimiser else state.adam
-        return replace(state, shared=shared, adam=adam, unit_errors=(*state.unit_errors, mean))
+        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
 
-    def _optimiser(self, frames: TrackingFrames, rates: dict[str, float], state: FitState) -> SharedOptimiser:
-        problem = SharedProblem(
-            head=self.head,
-            frames=frames,
-            weights=self.config.weights,
-            landmark_weights=self.landmark_weights,
-            offsets=self.alignment.offsets,
-            held_outline=self.alignment.held_outline,
-            occluded=self.alignment.occluded,
-            unaligned_faces=self.alignment.unaligned_faces,
-            inside_mouth=self.alignment.inside_mouth,
-            perturbation=None if frames.has_matte else RegionPerturbation.create(self.head),
-            renderer=self._renderer(),
-        )
-        optimiser = SharedOptimiser(problem, rates)
+    def _optimiser(self, rates: dict[str, float], state: FitState) -> SharedOptimiser:
+        optimiser = SharedOptimiser(self._shared_problem(), rates)
         optimiser.restore(state.adam)
         return optimiser
 
-    def _renderer(self) -> Renderer:
-        if self._cached_renderer is None:
-            self._cached_renderer = make_head_renderer(self.head, self.config.renderer, self.config.num_threads)
-        return self._cached_renderer
+    def _shared_problem(self) -> SharedProblem:
+        if self._cached_problem is None:
+            problem = SharedProblem(
+                head=self.head,
+                landmarks=self.landmarks,
+                weights=self.config.weights,
+                offsets=self.alignment.offsets,
+                held_outline=self.alignment.held_outline,
+                occluded=self.alignment.occluded,
+                unaligned_faces=self.alignment.unaligned_faces,
+                inside_mouth=self.alignment.inside_mouth,
+                perturbation=RegionPerturbation.create(self.head),
+                renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
+                albedo_basis=self.albedo_basis,
+            )
+            self._cached_problem = problem.to(self._device)
+        return self._cached_problem
 
-    def _num_steps(self, stage: SharedStage | TextureStage) -> int:
-        return max(1, round(stage.num_epochs * int(self.active.sum()) / stage.batch_size))
-
-    def _batches(self, stage: SharedStage, order: np.ndarray) -> list[np.ndarray]:
-        return [np.sort(order[start : start + stage.batch_size]) for start in range(0, len(order), stage.batch_size)]
+    def _num_steps(self, stage: SharedStage | TextureStage, state: FitState) -> int:
+        return max(1, round(stage.num_epochs * self.pictures(state).num_per_epoch / stage.batch_size))
 
     def _generator(self, index: int, unit: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, index, unit])

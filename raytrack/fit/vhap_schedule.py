@@ -1,6 +1,6 @@
 """The stages of the `vhap` preset, as data, and the steps they come to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -59,13 +59,16 @@ class Unit:
     """Frame whose row all frames of the unit start from."""
 
 
-def vhap_schedule(config: VhapConfig, *, static_offset: bool, landmarks_only: bool) -> tuple[VhapStage, ...]:
+def vhap_schedule(
+    config: VhapConfig, *, static_offset: bool, landmarks_only: bool, components: bool = False
+) -> tuple[VhapStage, ...]:
     """VHAP's stages for one camera.
 
     Args:
         config: Steps and epochs.
         static_offset: Without them the offset stage is left out.
         landmarks_only: Rigid and full initialisation, then both tracking passes, on landmarks.
+        components: Whether principal components of albedo move wherever the texture does.
     """
     first, sequential, shuffled = FrameOrder.FIRST_BATCH, FrameOrder.SEQUENTIAL, FrameOrder.SHUFFLED
     steps = config.init_steps
@@ -107,7 +110,13 @@ def vhap_schedule(config: VhapConfig, *, static_offset: bool, landmarks_only: bo
                   smooth=True, optimise=everything, boundary_except=("bottomline",),
                       rate_scale=scale, rate_decay=decay),
     ]  # fmt: skip
-    return tuple(stages)
+    return tuple(_with_components(stage) if components else stage for stage in stages)
+
+
+def _with_components(stage: VhapStage) -> VhapStage:
+    if "texture" not in stage.optimise:
+        return stage
+    return replace(stage, optimise=(*stage.optimise, "texture_coefficients"))
 
 
 def units(stage: VhapStage, num_frames: int, batch_size: int, seed: tuple[int, ...]) -> tuple[Unit, ...]:
@@ -151,5 +160,5 @@ def row_rates(rates: VhapRates) -> dict[str, float]:
 
 def shared_rates(rates: VhapRates) -> dict[str, float]:
     """Learning rate of each field of `SharedParameters`; that of the focal length is for its ratio to the image."""
-    base = dict.fromkeys(("shape", "texture"), rates.base)
+    base = dict.fromkeys(("shape", "texture", "texture_coefficients"), rates.base)
     return {**base, "offset": rates.offset, "light": rates.light, "log_focal": rates.focal}

@@ -37,11 +37,14 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A run of frames, `start` to `stop` (exclusive), in the numbering of the run."""
+    """A run of one camera's frames, `start` to `stop` (exclusive), in the numbering of the run."""
 
     index: int
+    """Among all chunks of the sequence: those of the first camera, then those of the second, and so on."""
     start: int
     stop: int
+    view: int = 0
+    """Which of the cameras taken."""
 
     @property
     def frames(self) -> range:
@@ -106,8 +109,13 @@ class StageContext:
         """Where the item may leave checkpoints; another configuration or footage has another folder."""
         return self.work_folder / f"{self.item}-{self.fingerprint[:16]}"
 
-    def read(self, stage: str, *, chunk: int | None = None) -> pa.Table:
+    def read(self, stage: str, *, chunk: int | None = None, table: str = "") -> pa.Table:
         """Rows of a stage before this one: all, or those of one chunk.
+
+        Args:
+            stage: The stage.
+            chunk: Index of the chunk.
+            table: A further table that the stage wrote, instead of its own.
 
         Raises:
             RaytrackError: A table is damaged.
@@ -116,6 +124,8 @@ class StageContext:
         if stage not in self.parts:
             raise ValueError(f"stage {self.stage!r} reads {stage!r}, which is not among its `after` {list(self.parts)}")
         paths = self.parts[stage]
+        if table:
+            paths = tuple(part_path(self.out, table, self.key, path.stem.removeprefix("part-")) for path in paths)
         return read_parts(paths if chunk is None else paths[chunk : chunk + 1])
 
     def progress(self, done: float, total: float, note: str = "") -> None:
@@ -151,7 +161,8 @@ class Stage:
     after: tuple[str, ...] = ()
     """Stages whose results the function reads."""
     fan_out: str = ""
-    """Name of the stage whose column `num_frames` says how many frames there are to cut into chunks; else one item."""
+    """Name of the stage whose columns `num_frames` and `num_cameras` (1 where it has none) say what there is to cut
+    into chunks; else one item."""
     compiles: bool = False
     """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False
@@ -160,7 +171,7 @@ class Stage:
     timeout_s: float = 600
     """Time limit of one item, counted from its start."""
     frame_timeout_s: float = 0
-    """Added to the time limit for each frame of the item: of its chunk, else of the sequence."""
+    """Added to the time limit for each picture of the item: of its chunk, else of all the sequence's cameras."""
     retries: int = 2
     """How often an item is tried again after a transient or system failure."""
     folders: tuple[str, ...] = ()
@@ -219,10 +230,19 @@ def fingerprint(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def chunks(num_frames: int, chunk_frames: int) -> list[Chunk]:
-    """Cut frames into chunks whose bounds depend on nothing but these two numbers."""
+def chunks(num_frames: int, chunk_frames: int, num_cameras: int = 1) -> list[Chunk]:
+    """Cut each camera's frames into chunks whose bounds depend on nothing but these numbers."""
     starts = range(0, num_frames, chunk_frames)
-    return [Chunk(index=i, start=start, stop=min(start + chunk_frames, num_frames)) for i, start in enumerate(starts)]
+    return [
+        Chunk(
+            index=view * len(starts) + place,
+            start=start,
+            stop=min(start + chunk_frames, num_frames),
+            view=view,
+        )
+        for view in range(num_cameras)
+        for place, start in enumerate(starts)
+    ]
 
 
 def select(stages: tuple[Stage, ...], targets: tuple[str, ...]) -> tuple[Stage, ...]:

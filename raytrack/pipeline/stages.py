@@ -8,7 +8,8 @@ from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.executor import available_cpus
 from raytrack.pipeline.ray_environment import cluster_address
 from raytrack.pipeline.stage import Resources, Stage
-from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
+from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
+from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
 
 _MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
@@ -65,23 +66,27 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head, it has no such region, or the footage is of a kind that is not tracked yet.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
-    rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
-    if rigs:
-        raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
     weights_identity(config.matting, config.matting_weights)
     weights_identity(
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
     )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
-    if config.head == DEFAULT_HEAD and not occluded:
+    plain = config.export.formats == ("nerf",) and config.track.texture_model != "pca"
+    if config.head == DEFAULT_HEAD and not occluded and plain:
         return
     head_identity(config)
-    from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
+    # These take a second, and are seldom needed.
+    from raytrack.export.formats import check_export  # noqa: PLC0415
+    from raytrack.fit.albedo import check_texture_model  # noqa: PLC0415
+    from raytrack.head.library import load_head  # noqa: PLC0415
 
-    regions = load_head(config.head).regions
+    head = load_head(config.head)
+    check_texture_model(head, config.track)
+    check_export(head, config.export, of_rigs=any(sequence.is_rig for sequence in config.sequences))
+    regions = head.regions
     for name in occluded:
         if name not in regions:
             raise ConfigError(f"the head has no region {name!r} to be occluded; regions: {', '.join(sorted(regions))}")

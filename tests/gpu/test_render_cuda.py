@@ -72,7 +72,8 @@ def test_nvdiffrast_agrees_with_the_reference(view: Scene, walk: bool) -> None:
     assert faces_disagree(ours["faces"], reference["faces"]) < SNAPPED
     inside = (ours["faces"] == reference["faces"]) & (reference["faces"] >= 0)
     near = (ours["image"] - reference["image"]).abs().amax(dim=-1) < 0.05
-    assert near[inside].double().mean() > 0.95
+    # Without walking, edges that are silhouettes only a few faces on are not blended.
+    assert near[inside].double().mean() > (0.95 if walk else 0.9)
     assert relative(ours["texture"], reference["texture"]) < 0.1
 
 

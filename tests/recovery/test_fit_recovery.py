@@ -12,9 +12,11 @@ from raytrack.fit.config import TrackConfig, Weights
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import RowStage
 from raytrack.fit.shared import SharedParameters
+from raytrack.fit.shared_problem import PictureBatch
 from raytrack.fit.shared_stage import LEARNING_RATES
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.tracker import track_sequence
+from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.harmonics import white_light
 from raytrack.head.library import load_head
@@ -122,7 +124,7 @@ def test_landmarks_alone_recover_the_face(scene):
 def test_gauss_newton_finds_pose_and_expression_again(scene, landmark_trust, limit_px):
     """Shared parameters known, rows badly off: colours and outlines alone bring the face back, landmarks help."""
     head, truth, observation = scene
-    runner = StageRunner(observation, head, fast())
+    runner = StageRunner(SequenceViews.of(observation), head, fast())
     runner.landmark_weights = landmark_trust * runner.landmark_weights
     shape, light = true_identity(head), true_light()
     shared = SharedParameters(
@@ -255,7 +257,7 @@ def test_no_face_at_all_is_an_input_error(scene):
 def test_colours_of_occluded_parts_move_nothing(scene, occluded):
     """Under light from the side: shading would move hair by its normals, too."""
     head, _, observation = scene
-    runner = StageRunner(observation, head, fast(occluded=occluded))
+    runner = StageRunner(SequenceViews.of(observation), head, fast(occluded=occluded))
     shared = SharedParameters(
         shape=true_identity(head),
         offset=torch.zeros(head.num_vertices, 3),
@@ -272,10 +274,15 @@ def test_colours_of_occluded_parts_move_nothing(scene, occluded):
         converged=False,
     )
     weights = Weights(landmark=0, matte=0, offset_laplacian=0, offset_size=0, texture_variation=0)
-    moved, _ = runner._optimiser(runner.frames, LEARNING_RATES, state).step(
+    (view,) = runner.pictures(state).row_views
+    chosen = np.arange(4)
+    batch = PictureBatch(
+        frames=view.frames, numbers=chosen, rows=chosen, landmark_weights=view.landmark_weights[chosen]
+    )
+    moved, _ = runner._optimiser(LEARNING_RATES, state).step(
         state.rows,
         shared,
-        np.arange(4),
+        [batch],
         ("offset", "texture"),
         scale=1.0,
         generator=np.random.default_rng(0),

@@ -19,6 +19,7 @@ from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.tracker import track_sequence
 from raytrack.fit.vhap_landmarks import ibug_points, yaw_deg
 from raytrack.fit.vhap_regions import with_ibug_points
+from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
 from raytrack.head.parameters import FrameParameters
@@ -86,7 +87,7 @@ def test_rows_and_shape_follow_68_points(head, truth):
     """The photometric stages on pictures that say nothing: what moves is moved by the landmarks."""
     observation = observed(head, truth)
     config = TrackConfig(tracking_size_px=64, num_threads=1)
-    runner = StageRunner(observation, head, config)
+    runner = StageRunner(SequenceViews.of(observation), head, config)
     camera = monocular_camera(torch.tensor(FOCAL_PX), SIZE_HW)
 
     def error_px(state):
@@ -141,7 +142,7 @@ def test_an_open_mouth_is_seen_by_either_set(head, truth):
 def chin_px(frames):
     """The chin's row in pixels of the input: each set has its own crop."""
     _, top, _, bottom = frames.crop_xyxy
-    return top + frames.chin_row * (bottom - top) / frames.size_hw[0]
+    return top + frames.chin_line[:, 2] * (bottom - top) / frames.size_hw[0]
 
 
 def test_sliding_points_are_not_trusted(head):

@@ -170,6 +170,18 @@ def test_sequences_keep_cameras_and_shapes_of_their_own(tmp_path):
     assert same.same_identity
 
 
+def test_what_all_sequences_state_at_the_top_stays(tmp_path):
+    folders = make_datasets(tmp_path, "A", "B")
+    for folder, scale in zip(folders, (1.0, 2.0), strict=True):
+        document = json.loads((folder / "transforms.json").read_text())
+        text = json.dumps({"integer_depth_scale": 0.001, "scale": scale, **document})
+        (folder / "transforms.json").write_text(text)
+    union_datasets(folders, tmp_path / "U", UnionConfig(mode="last"))
+    for split in SPLITS:
+        assert read(tmp_path / "U", split)["integer_depth_scale"] == 0.001
+        assert "scale" not in read(tmp_path / "U", split)
+
+
 def test_top_level_intrinsics_are_given_to_each_frame(tmp_path):
     folders = make_datasets(tmp_path, "A", "B")
     path = folders[0] / "transforms.json"

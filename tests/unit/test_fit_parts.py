@@ -17,6 +17,7 @@ from raytrack.fit.landmark_stage import unwrapped
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import Adam, RowAdam, SharedParameters, resampled_texture
 from raytrack.fit.stage_runner import StageRunner, link_weights
+from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
 
@@ -288,4 +289,4 @@ def test_axis_angle_vectors_do_not_jump_at_half_a_turn():
 def test_a_wholly_occluded_face_is_refused():
     config = TrackConfig(occluded=("left_half", "right_half"))
     with pytest.raises(ConfigError, match="too few landmarks"):
-        StageRunner(small_face_observation(), load_head("default"), config)
+        StageRunner(SequenceViews.of(small_face_observation()), load_head("default"), config)

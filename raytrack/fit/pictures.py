@@ -1,0 +1,142 @@
+"""The pictures that a fit works on: which view shows the head when, and how they are put into batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.framing import Framing, framings_of_head
+from raytrack.fit.landmark_stage import trust_in_views
+from raytrack.fit.row_terms import RowView
+from raytrack.fit.shared_problem import PictureBatch
+from raytrack.fit.views import SequenceViews
+from raytrack.head.model import HeadModel
+
+_FEWEST_PICTURES = 256
+"""An epoch over a rig's pictures takes so many of them, or two of each timestep where that is more: a timestep's views
+say much the same about what all of them share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The views of a sequence that take part in the fit."""
+
+    views: SequenceViews
+    numbers: tuple[int, ...]
+    """Which views."""
+    framings: tuple[Framing | None, ...]
+    """Where the head is in each of those; None: where the detections are."""
+    row_views: tuple[RowView, ...]
+    """The same views at tracking size."""
+
+    @classmethod
+    def of_detections(
+        cls, views: SequenceViews, trust: Float[np.ndarray, "1 frames landmarks"], longer_side_px: int
+    ) -> "Pictures":
+        """Of a single uncalibrated camera.
+
+        Args:
+            views: One view.
+            trust: In each landmark.
+            longer_side_px: Tracking size.
+        """
+        frames = TrackingFrames.load(views.first, longer_side_px)
+        view = RowView(frames=frames, landmark_weights=trust[0])
+        return cls(views=views, numbers=(0,), framings=(None,), row_views=(view,))
+
+    @classmethod
+    def of_rig(
+        cls,
+        views: SequenceViews,
+        trust: Float[np.ndarray, "views frames landmarks"],
+        longer_side_px: int,
+        head: HeadModel,
+        rows: Float[Tensor, "frames columns"],
+        shape: Float[Tensor, " shapes"],
+    ) -> "Pictures":
+        """Of a rig whose landmarks have been fitted.
+
+        Args:
+            views: The rig.
+            trust: In each landmark, before it is known which are seen.
+            longer_side_px: Tracking size of every view.
+            head: The head model.
+            rows: As the landmark stage left them; the pictures depend on them, so a resumed fit needs the same ones.
+            shape: Likewise.
+        """
+        framings = framings_of_head(views, head, rows, shape)
+        weights = trust_in_views(views, head, trust, rows, shape)
+        numbers = tuple(number for number, framing in enumerate(framings) if framing is not None)
+        row_views = tuple(
+            RowView(
+                frames=TrackingFrames.load(
+                    views.observations[number], longer_side_px, framing=framings[number], num_views=len(numbers)
+                ),
+                landmark_weights=weights[number],
+            )
+            for number in numbers
+        )
+        return cls(
+            views=views, numbers=numbers, framings=tuple(framings[number] for number in numbers), row_views=row_views
+        )
+
+    @cached_property
+    def pairs(self) -> Int[np.ndarray, "pictures 2"]:
+        """(place of the view among those that take part, timestep) of every picture that shows the head."""
+        pairs = [
+            np.column_stack([np.full(int(view.frames.present.sum()), place), np.flatnonzero(view.frames.present)])
+            for place, view in enumerate(self.row_views)
+        ]
+        return np.concatenate(pairs)
+
+    @property
+    def num_per_epoch(self) -> int:
+        """Pictures that an epoch takes: all of a single camera's, some of a rig's."""
+        if not self.views.is_rig:
+            return len(self.pairs)
+        return min(len(self.pairs), max(2 * int(self.views.detected.sum()), _FEWEST_PICTURES))
+
+    def epoch(self, generator: np.random.Generator, batch_size: int) -> list[list[PictureBatch]]:
+        """Batches of an epoch in random order.
+
+        Args:
+            generator: Decides the order.
+            batch_size: Pictures per batch.
+        """
+        order = generator.permutation(np.arange(len(self.pairs)))[: self.num_per_epoch]
+        return [self._batch(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+
+    def sample(self, generator: np.random.Generator, batch_size: int, longer_side_px: int) -> list[PictureBatch]:
+        """A random batch, read anew at another size: such pictures may not all fit into memory."""
+        chosen = generator.choice(np.arange(len(self.pairs)), min(batch_size, len(self.pairs)), replace=False)
+        return [
+            PictureBatch(
+                frames=TrackingFrames.load(
+                    self.views.observations[self.numbers[place]], longer_side_px, timesteps, self.framings[place]
+                ),
+                numbers=np.arange(len(timesteps)),
+                rows=timesteps,
+                landmark_weights=self.row_views[place].landmark_weights[timesteps],
+            )
+            for place, timesteps in self._by_view(chosen)
+        ]
+
+    def _batch(self, chosen: Int[np.ndarray, " batch"]) -> list[PictureBatch]:
+        return [
+            PictureBatch(
+                frames=self.row_views[place].frames,
+                numbers=timesteps,
+                rows=timesteps,
+                landmark_weights=self.row_views[place].landmark_weights[timesteps],
+            )
+            for place, timesteps in self._by_view(chosen)
+        ]
+
+    def _by_view(self, chosen: Int[np.ndarray, " batch"]) -> Sequence[tuple[int, Int[np.ndarray, " timesteps"]]]:
+        """Places of views, each with its timesteps in order."""
+        pairs = self.pairs[chosen]
+        return [(int(place), np.sort(pairs[pairs[:, 0] == place, 1])) for place in np.unique(pairs[:, 0])]

@@ -1,0 +1,285 @@
+"""The residuals of one view of one frame, as points that move in its picture: colours, outline, landmarks, openings.
+
+Every group of points comes as 2 × 2 metrics M and pulls p per point, so that J the points' Jacobian gives the normal
+equations Σ Jᵀ M J and Σ Jᵀ p. A pixel's colour changes as −(image gradient) · (motion of the surface point under it);
+the outline as the signed distance of silhouette points to the edge of the matte.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from raytrack.fit.config import Weights
+from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.shared import SharedParameters
+from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
+from raytrack.geometry.camera import Camera
+from raytrack.head.model import HeadModel
+from raytrack.render.protocol import Fragments, Renderer
+
+SMALLEST_RESIDUAL = 0.03
+"""Colour error (0 to 1) below which a pixel counts quadratically."""
+REFERENCE_FACE_PX = 100.0
+"""Face size that lengths in pixels here are written for; they grow with the face."""
+SMALLEST_LANDMARK_PX = 0.5
+SMALLEST_GAP_PX = 0.25
+OUTLINE_REACH_PX = 4.0
+"""Silhouette points further from the matte's edge than this are not the same outline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One camera's pictures, and how far its landmarks are trusted."""
+
+    frames: TrackingFrames
+    landmark_weights: Float[np.ndarray, "frames landmarks"]
+    """0 to 1; 0 for all points of a frame without a face."""
+
+    @property
+    def unit_px(self) -> float:
+        """What a pixel of the reference face is in these pictures."""
+        return self.frames.face_size_px / REFERENCE_FACE_PX
+
+    def sees_landmarks(self, frame: int) -> bool:
+        """Whether any landmark of the frame counts."""
+        return bool((self.landmark_weights[frame] > 0).any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceMasks:
+    """What of a head takes part, as arrays."""
+
+    faces: np.ndarray
+    landmark_corners: np.ndarray
+    landmark_barycentric: np.ndarray
+    ignored_faces: Bool[np.ndarray, " faces"]
+    """Faces that colours are not aligned to."""
+    ignored_outline: Bool[np.ndarray, " vertices"]
+    """Vertices whose silhouettes are not aligned to the matte."""
+
+    @classmethod
+    def create(
+        cls, head: HeadModel, embedding: str, ignored_faces: np.ndarray, ignored_outline: np.ndarray
+    ) -> "SurfaceMasks":
+        """Of a head with one set of landmarks."""
+        points = head.landmarks[embedding]
+        return cls(
+            faces=head.faces.numpy(),
+            landmark_corners=head.faces[points.faces].numpy(),
+            landmark_barycentric=points.barycentric.float().numpy(),
+            ignored_faces=ignored_faces,
+            ignored_outline=ignored_outline,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One render of one view of one frame."""
+
+    image: np.ndarray
+    target: np.ndarray
+    clip: Tensor
+    fragments: Fragments
+    renderer: Renderer
+    num_covered: int
+    mean_error: float
+    """Mean absolute colour error over the covered pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewShares:
+    """Factors on one view's terms: what several views are worth together, over their number."""
+
+    colours: float = 1.0
+    landmarks: float = 1.0
+
+
+Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Corners (points, 3), their weights (points, 3), metrics (points, 2, 2), pulls (points, 2)."""
+
+
+@torch.no_grad()
+def draw(
+    renderer: Renderer, camera: Camera, surface: PosedSurface, shared: SharedParameters, target: Tensor
+) -> Drawing:
+    """Render a posed head over a picture (1, h, w, 3)."""
+    world = torch.from_numpy(surface.world)[None]
+    clip = camera.clip(world)
+    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, shared.light[None], target)
+    image = renderer.antialias(image, clip, fragments)
+    num_covered = int(fragments.coverage.sum())
+    error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")
+    return Drawing(image=image[0].numpy(), target=target[0].numpy(), clip=clip, fragments=fragments, renderer=renderer,
+                   num_covered=max(num_covered, 1), mean_error=error)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewTerms:
+    """The terms of one view of one frame at one pose."""
+
+    view: RowView
+    frame: int
+    camera: Camera
+    surface: PosedSurface
+    masks: SurfaceMasks
+    weights: Weights
+    shares: ViewShares
+
+    def normal_equations(
+        self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
+    ) -> tuple[Float[Tensor, "columns columns"], Float[Tensor, " columns"]]:
+        """Σ Jᵀ M J and Σ Jᵀ p.
+
+        Args:
+            drawing: For colours and outline; without it landmarks alone.
+            blur_px: Gaussian σ.
+            num_samples: Most pixels whose colours count.
+            generator: Chooses them.
+        """
+        groups, first = [], 0
+        if drawing is not None:
+            residual, gradient = _image_gradients(drawing.image, drawing.target, blur_px)
+            pixels = self._sample(drawing.fragments, num_samples, generator)
+            groups.append(self._photometric(drawing, pixels, residual, gradient))
+            first = len(pixels)
+        with_landmarks = self.view.sees_landmarks(self.frame)
+        if with_landmarks:
+            groups.append(self._landmarks())
+        distance = self.view.frames.signed_distance(self.frame) if drawing is not None else None
+        if drawing is not None and distance is not None and self.weights.matte > 0:
+            groups.append(self._outline(drawing, distance))
+        corners, weights, metrics, pulls = (np.concatenate(part) for part in zip(*groups, strict=True))
+        focal = self.camera.intrinsics
+        jacobian = surface_jacobian(
+            self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
+        )
+        if with_landmarks:
+            landmarks = jacobian[first : first + len(self.masks.landmark_corners)]
+            gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
+            jacobian = np.concatenate([jacobian, gaps])
+            metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
+        return _assemble(jacobian, metrics, pulls)
+
+    def _sample(self, fragments: Fragments, num_samples: int, generator: np.random.Generator) -> np.ndarray:
+        """Flat indices of covered pixels whose four neighbours are covered too."""
+        face = fragments.face_index[0].numpy()
+        covered = (face >= 0).astype(np.uint8)
+        inner = cv2.erode(covered, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), borderValue=0) > 0
+        inner &= ~self.masks.ignored_faces[np.maximum(face, 0)]
+        candidates = np.flatnonzero(inner)
+        if len(candidates) > num_samples:
+            candidates = np.sort(generator.choice(candidates, num_samples, replace=False))
+        return candidates
+
+    def _photometric(self, drawing: Drawing, pixels: np.ndarray, residual: np.ndarray, gradient: np.ndarray) -> Points:
+        face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
+        two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
+        barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
+        error = residual.reshape(-1, 3)[pixels]
+        slope = gradient.reshape(-1, 3, 2)[pixels]
+        photo = self.shares.colours * self.weights.photo
+        weight = photo / (3 * max(len(pixels), 1)) / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
+        trust = self.view.frames.pixel_weights(self.frame)
+        if trust is not None:
+            weight = weight * trust.ravel()[pixels, None]
+        # A colour moves by −slope · (point's motion): metric Σ w s sᵀ, pull −Σ w r s.
+        metric = np.einsum("nc,nca,ncb->nab", weight, slope, slope)
+        pull = -np.einsum("nc,nca->na", weight * error, slope)
+        return self.masks.faces[face], barycentric, metric, pull
+
+    def _landmark_positions(self) -> np.ndarray:
+        corners = self.surface.world[self.masks.landmark_corners]
+        world = (corners * self.masks.landmark_barycentric[..., None]).sum(axis=1)
+        return self.camera.project(torch.from_numpy(world.astype(np.float32))).numpy()
+
+    def _landmarks(self) -> Points:
+        error = self._landmark_positions() - self.view.frames.landmarks_px[self.frame]
+        trust = self.view.landmark_weights[self.frame]
+        scale = self.shares.landmarks * self.weights.landmark / self.view.frames.face_size_px
+        metric, pull = _absolute(error, scale * trust / len(trust), SMALLEST_LANDMARK_PX * self.view.unit_px)
+        return self.masks.landmark_corners, self.masks.landmark_barycentric, metric, pull
+
+    def _gaps(self, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Openings of mouth and eyes: differences of landmarks are known far better than landmarks."""
+        frames, trusted = self.view.frames, self.view.landmark_weights[self.frame]
+        upper, lower = frames.landmarks.gaps.T
+        projected, detected = self._landmark_positions(), frames.landmarks_px[self.frame]
+        error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
+        trust = np.minimum(trusted[upper], trusted[lower])
+        scale = self.shares.landmarks * self.weights.gap / frames.face_size_px
+        metric, pull = _absolute(error, scale * trust / len(upper), SMALLEST_GAP_PX * self.view.unit_px)
+        return jacobian[upper] - jacobian[lower], metric, pull
+
+    def _outline(self, drawing: Drawing, field: np.ndarray) -> Points:
+        """Silhouette points against background, pulled along the matte's distance field."""
+        edges = drawing.renderer.silhouette_edges(drawing.clip, drawing.fragments)
+        face = drawing.fragments.face_index[0].numpy()
+        owner, other = edges.owner_px.numpy(), edges.other_px.numpy()
+        vertices, share = edges.vertices.numpy(), edges.edge_weight.numpy()
+        outer = face[other[:, 1], other[:, 0]] < 0
+        outer &= self.view.frames.above_chin(self.frame)[owner[:, 1], owner[:, 0]]
+        outer &= ~self.masks.ignored_outline[vertices].any(axis=1)
+        owner, other, vertices, share = owner[outer], other[outer], vertices[outer], share[outer]
+        crossing = edges.crossing.numpy()[outer, None]
+        point = owner * (1 - crossing) + other * crossing
+        distance = _bilinear(field, point)
+        slope = (
+            np.stack([_bilinear(field, point + step) - _bilinear(field, point - step) for step in np.eye(2)], -1) / 2
+        )
+        near = np.abs(distance) < OUTLINE_REACH_PX * self.view.unit_px
+        matte = self.shares.colours * self.weights.matte
+        weight = matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
+        metric = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]
+        pull = (weight * distance)[:, None] * slope
+        weights = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
+        return np.concatenate([vertices, vertices[:, :1]], axis=1), weights, metric, pull
+
+
+def _absolute(error: np.ndarray, weight: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Metrics and pulls of weighted absolute x and y errors, quadratic below `smallest`."""
+    weight = weight[:, None] / np.maximum(np.abs(error), smallest)
+    metric = np.zeros((len(error), 2, 2))
+    metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
+    return metric, weight * error
+
+
+def _image_gradients(image: np.ndarray, target: np.ndarray, blur_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Residual (h, w, 3) and central-difference slope (h, w, 3, 2) of the render, both blurred."""
+    if blur_px > 0:
+        image = cv2.GaussianBlur(image, (0, 0), blur_px)
+        target = cv2.GaussianBlur(target, (0, 0), blur_px)
+    slope = np.zeros((*image.shape, 2), np.float32)
+    slope[:, 1:-1, :, 0] = (image[:, 2:] - image[:, :-2]) / 2
+    slope[1:-1, :, :, 1] = (image[2:] - image[:-2]) / 2
+    return image - target, slope
+
+
+def _bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Values of a field at (column, row) positions counted in pixel centres; the border goes on outside."""
+    height, width = field.shape
+    x, y = np.clip(point[:, 0], 0, width - 1), np.clip(point[:, 1], 0, height - 1)
+    column, row = np.minimum(x.astype(int), max(width - 2, 0)), np.minimum(y.astype(int), max(height - 2, 0))
+    right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
+    across, down = x - column, y - row
+    upper = field[row, column] * (1 - across) + field[row, right] * across
+    lower = field[below, column] * (1 - across) + field[below, right] * across
+    return upper * (1 - down) + lower * down
+
+
+def _assemble(jacobian: np.ndarray, metrics: np.ndarray, pulls: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Normal equations Σ Jᵀ M J and Σ Jᵀ p over points with 2 × 2 metrics M and pulls p."""
+    # A 2 × 2 Cholesky factor per point, in closed form; rows of L ᵀ J then make one tall matrix.
+    first = np.sqrt(np.maximum(metrics[:, 0, 0], 0))
+    cross = metrics[:, 0, 1] / np.maximum(first, 1e-12)
+    second = np.sqrt(np.maximum(metrics[:, 1, 1] - cross**2, 0))
+    points = torch.from_numpy(jacobian)
+    factor = torch.from_numpy(np.stack([first, cross, second], axis=1).astype(np.float32))
+    top = factor[:, 0:1] * points[:, 0] + factor[:, 1:2] * points[:, 1]
+    bottom = factor[:, 2:3] * points[:, 1]
+    tall = torch.cat([top, bottom])
+    pull = torch.from_numpy(pulls.astype(np.float32)).flatten()
+    return tall.T @ tall, points.flatten(0, 1).T @ pull

@@ -1,0 +1,96 @@
+"""All views of one sequence: a single camera with unknown focal length, or the calibrated cameras of a rig."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.rig import RigCamera
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceViews:
+    """Views of the same timesteps. Frames are numbered as timesteps; views as given."""
+
+    observations: tuple[SequenceObservation, ...]
+
+    @classmethod
+    def of(cls, given: SequenceObservation | Sequence[SequenceObservation]) -> "SequenceViews":
+        """One view, or several.
+
+        Raises:
+            ValueError: There is none; several, or one of them, have no calibration; they differ in their frames or
+                landmark sets; two have the same name; a calibration is of another size than the view's pictures.
+        """
+        views: tuple[SequenceObservation, ...] = (given,) if isinstance(given, SequenceObservation) else tuple(given)
+        if not views:
+            raise ValueError("a sequence needs at least one view")
+        if len(views) > 1 and any(view.calibrated is None for view in views):
+            raise ValueError(f"{len(views)} views: all of them need a calibrated camera")
+        first = next(iter(views))
+        for number, view in enumerate(views):
+            if view.timestep_ids != first.timestep_ids or not np.array_equal(view.timestamps_s, first.timestamps_s):
+                raise ValueError(f"view {number} has other frames than view 0: {view.num_frames}, {first.num_frames}")
+            if view.landmark_set != first.landmark_set:
+                raise ValueError(f"view {number} has landmarks {view.landmark_set!r}, view 0 {first.landmark_set!r}")
+            if view.calibrated is not None and view.calibrated.camera.size_hw != view.size_hw:
+                sizes = f"{view.calibrated.camera.size_hw}, but its pictures are {view.size_hw}"
+                raise ValueError(f"view {number}: the calibration is of pictures of {sizes} (h, w)")
+        names = [view.calibrated.id for view in views if view.calibrated is not None]
+        if len(set(names)) < len(names):
+            raise ValueError(f"cameras need distinct names, got {', '.join(names)}")
+        return cls(observations=views)
+
+    @property
+    def first(self) -> SequenceObservation:
+        """The first view."""
+        return self.observations[0]
+
+    @property
+    def num_views(self) -> int:
+        """Number of cameras."""
+        return len(self.observations)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of timesteps, tracked or not."""
+        return self.first.num_frames
+
+    @property
+    def is_rig(self) -> bool:
+        """Whether the cameras are calibrated."""
+        return self.first.calibrated is not None
+
+    @property
+    def rig(self) -> tuple[RigCamera, ...]:
+        """The calibrated cameras, in order; empty for a single view of unknown focal length."""
+        return tuple(view.calibrated for view in self.observations if view.calibrated is not None)
+
+    @cached_property
+    def detected_by_view(self) -> Bool[np.ndarray, "views frames"]:
+        """Where a view found the face."""
+        return np.stack([view.detected for view in self.observations])
+
+    @cached_property
+    def detected(self) -> Bool[np.ndarray, " frames"]:
+        """Timesteps at which at least one view found the face."""
+        return np.any(self.detected_by_view, axis=0)
+
+    @cached_property
+    def scores(self) -> Float[np.ndarray, " frames"]:
+        """The best view's confidence at each timestep; 0 where none found the face."""
+        scores = np.stack([view.scores for view in self.observations])
+        return np.where(self.detected_by_view, scores, 0).max(axis=0)
+
+    def landmarks_px(self, view: int) -> Float[np.ndarray, "frames landmarks 2"]:
+        """A view's detections, 0 where it found no face."""
+        observation = self.observations[view]
+        return np.where(observation.detected[:, None, None], observation.landmarks_px, 0).astype(np.float32)
+
+    def name(self, view: int) -> str:
+        """What to call a view in messages."""
+        calibrated = self.observations[view].calibrated
+        return f"camera {calibrated.id}" if calibrated is not None else "the camera"
