@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from raytrack.errors import ConfigError
-from raytrack.pipeline.capacity import Capacity, NodeKind, autoscaled_kinds, planned_capacity
+from raytrack.pipeline.capacity import CONFIG_VARIABLE, Capacity, NodeKind, autoscaled_kinds, planned_capacity
 from raytrack.pipeline.ray_environment import cluster_address, cluster_worker_environment, in_submitted_job
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import Failure, ItemResult, WorkItem, run_item, watchdog_path
@@ -119,6 +119,11 @@ class RayExecutor:
 
     def _preflight(self, capacity: Capacity) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
+        if not capacity.largest_node_cpus:
+            raise ConfigError(
+                "no node of this cluster has a CPU to work with; if it starts nodes when there is work, say so in "
+                f"{CONFIG_VARIABLE} (docs/cluster.md)"
+            )
         for stage in self._stages:
             gpus = stage.resources.gpus if stage.resources.gpu_required else 0
             wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}

@@ -114,16 +114,27 @@ def test_raytrack_submit_has_the_exit_code_of_the_run(cluster, tmp_path):
     assert yaml.safe_load((out / "config.yaml").read_text())["head"] == f"file://{head}#sha256={digest}"
 
 
-def test_a_job_that_nobody_waits_for_and_a_wrong_one(cluster, tmp_path):
-    job, out = job_file(tmp_path, {"a": "assets:demo/demo.mp4"}), tmp_path / "out"
-    submit = (*RAYTRACK, "submit", job, "--out", out, "--address", cluster.url, "--installed")
-    done = run(cluster, *submit, "--no-wait", "--head", "nobody")
+def test_a_job_that_nobody_waits_for(cluster, tmp_path):
+    job, out = job_file(tmp_path, {"a": "assets:demo/demo.mp4"}, head="nobody"), tmp_path / "out"
+    done = run(cluster, *RAYTRACK, "submit", job, "--out", out, "--address", cluster.url, "--installed", "--no-wait")
     assert done.returncode == 0, done.stderr
-    assert f"ray job logs --follow {last_job(cluster)['submission_id']} --address {cluster.url}" in done.stdout
-    done = run(cluster, *submit, "--head", "nobody")
+    sent = last_job(cluster)
+    assert f"ray job logs --follow {sent['submission_id']} --address {cluster.url}" in done.stdout
+    assert "py_modules" not in sent["runtime_env"]
+
+
+def test_many_jobs_at_once(cluster, tmp_path, repository):
+    jobs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        job = job_file(tmp_path / name, {"a": "assets:demo/demo.mp4"}, head=f"nobody-{name}")
+        jobs.append(job.rename(tmp_path / f"{name}.yaml"))
+    script = (sys.executable, repository / "jobs" / "submit.py", "--address", cluster.url, "--out", tmp_path / "out")
+    done = run(cluster, *script, *jobs)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "there is no head 'nobody'" in done.stdout, "names of heads are looked up on the cluster"
-    assert "py_modules" not in last_job(cluster)["runtime_env"]
+    for name in ("first", "second"):
+        assert f"there is no head 'nobody-{name}'" in done.stdout, "names of heads are looked up on the cluster"
+        assert f"{name}: exit code 2" in done.stdout
 
 
 @pytest.mark.parametrize("stop", [True, False])

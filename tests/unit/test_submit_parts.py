@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import yaml
 from raytrack import cli
 from raytrack.assets import assets_folder
 from raytrack.config import load_job
-from raytrack.errors import ConfigError
+from raytrack.errors import ConfigError, RaytrackError
 from raytrack.pipeline import bundle, job_server, submit
 from raytrack.pipeline.job_server import ClusterVersions, ask_versions, check_versions, is_exposed, server_url
 from raytrack.pipeline.ray_environment import cluster_worker_environment, in_submitted_job
@@ -255,6 +256,70 @@ def test_output_that_is_told_again_is_written_once():
     log.whole("one\ntwo\nthree\nfour\n")
     log.whole("one\ntwo\nthree\nfour\n")
     assert "".join(written) == "one\ntwo\nthree\nfour\n"
+
+
+class Told:
+    """A job server's client that tells a story, piece by piece."""
+
+    def __init__(self, *pieces, **info):
+        self.pieces = list(pieces)
+        self.info = {"driver_exit_code": None, "message": None, **info}
+
+    async def tail_job_logs(self, job_id):
+        for line in ("one\n", "two\n"):
+            yield line
+        if self.pieces:
+            raise self.pieces.pop(0)
+
+    def get_job_info(self, job_id):
+        return types.SimpleNamespace(**self.info)
+
+    def get_job_logs(self, job_id):
+        return "one\ntwo\nthree\n"
+
+
+def server_of(client) -> submit.JobServer:
+    server = object.__new__(submit.JobServer)
+    server.url, server._client, server._lost = "u", client, (RuntimeError, OSError)
+    return server
+
+
+class Status(str):
+    """As Ray's own, which is not loaded here: it would read its authentication, once for all tests."""
+
+    def is_terminal(self) -> bool:
+        return self in {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+def status(text: str, **others):
+    return {"status": Status(text), **others}
+
+
+@pytest.mark.parametrize(
+    ("info", "exit_code", "message"),
+    [
+        (("SUCCEEDED", {"driver_exit_code": 0, "message": "fine"}), 0, ""),
+        (("FAILED", {"driver_exit_code": 3, "message": "failed"}), 3, ""),
+        (("FAILED", {"driver_exit_code": -9}), 137, ""),
+        (("STOPPED", {}), 130, "the job was stopped"),
+        (("FAILED", {"message": "no such package"}), 1, "no such package"),
+    ],
+)
+def test_how_jobs_end(info, exit_code, message, monkeypatch):
+    monkeypatch.setattr(submit, "_POLL_S", 0.01)
+    written: list[str] = []
+    name, others = info
+    client = Told(ConnectionError("the tunnel broke"), RuntimeError("closed"), **status(name, **others))
+    assert server_of(client).follow("job", written.append) == submit.JobOutcome(exit_code=exit_code, message=message)
+    assert "".join(written) == "one\ntwo\nthree\n", "what was told twice is written once"
+
+
+def test_a_cluster_that_is_gone_is_given_up(monkeypatch):
+    monkeypatch.setattr(submit, "_POLL_S", 0.01)
+    monkeypatch.setattr(submit, "_LOST_S", 0.1)
+    client = Told(*[ConnectionError("refused")] * 1000, **status("RUNNING"))
+    with pytest.raises(RaytrackError, match=r"u is out of reach \(refused\); job may go on all the same"):
+        server_of(client).follow("job", lambda text: None)
 
 
 def test_what_a_job_sets_is_not_set_again(no_ray_settings):
