@@ -1,4 +1,4 @@
-"""The command line: `raytrack run | preprocess | track | export | union | status | doctor | purge | assets`."""
+"""The command line: `raytrack run | preprocess | track | export | submit | union | status | doctor | ...`."""
 
 import io
 import logging
@@ -8,13 +8,17 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
-from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
+from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved, with_pinned_files
 from raytrack.errors import ConfigError, OutputError, RaytrackError
+from raytrack.export.config import DatasetFormatName
 from raytrack.observe.config import LandmarkMethod, MattingMethod
+
+if TYPE_CHECKING:
+    from raytrack.pipeline.submit import JobServer
 
 _JOB_SUFFIXES = {".yaml", ".yml"}
 _DESCRIPTION = "Talking-head videos to tracked heads and NeRF/3DGS-ready datasets."
@@ -64,12 +68,18 @@ class JobOptions:
         None
     )
     """Background of the exported images."""
+    formats: Annotated[tuple[DatasetFormatName, ...], _shown(f"{'|'.join(get_args(DatasetFormatName))} ...")] = ()
+    """Formats of the dataset; gaussian-avatars needs a FLAME head."""
     target_fps: Annotated[float | None, _shown("FPS")] = None
     """Take so many frames a second."""
     downsample_scales: Annotated[tuple[int, ...], _shown("INT ...")] = ()
     """Also keep the frames at 1/2, 1/4 ... of their size."""
     downsample: Annotated[int | None, _shown("INT")] = None
     """Work at 1/n of the size; for datasets of calibrated cameras."""
+    subjects: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
+    """Take only these of the job's subjects: names, or patterns such as "0*"."""
+    sequences: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
+    """Take only these of the job's sequences: names, or patterns such as "EMO-*"."""
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -106,6 +116,29 @@ class Export(JobOptions):
     """Preprocess, track and write datasets, without final pictures and preview."""
 
     targets: ClassVar[tuple[str, ...]] = ("downsample", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit(JobOptions):
+    """Send a job to a Ray cluster, and follow it to its end; the exit code is the run's own.
+
+    Footage is not sent: its paths, like OUT's, mean what every node of the cluster sees there, such as a shared file
+    system. Relative paths in the job file are taken from where the job file lies here.
+    """
+
+    targets: ClassVar[tuple[str, ...]] = ()
+    address: Annotated[str, _shown("URL")] = ""
+    """The cluster's dashboard, http://HOST:8265; by default $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265."""
+    command: Annotated[Literal["run", "preprocess", "track", "export"], _shown("run|preprocess|track|export")] = "run"
+    """What the cluster is to do; by default run."""
+    installed: Flag = False
+    """Use the raytrack that is installed on the cluster; by default the one that runs here is sent."""
+    install_dependencies: Flag = False
+    """Have each node install what raytrack needs first, in the versions that are installed here."""
+    no_wait: Flag = False
+    """Do not follow the job."""
+    stop_on_interrupt: Flag = False
+    """On Ctrl-C, stop the job; by default it goes on without being followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +197,7 @@ class ImportFlame:
     """FLAME's landmark embeddings: mediapipe_landmark_embedding.npz, landmark_embedding.npy and the like; what they
     leave out comes from raytrack's own head."""
     texture: Annotated[Path | None, _shown("FILE")] = None
-    """A painted texture, or a texture space (npz) of which the mean is taken; goes with --template."""
+    """A painted texture, or a texture space such as FLAME_texture.npz; goes with --template."""
     name: Annotated[str | None, _shown("NAME")] = None
     """What to call the head; by default after the model's file."""
 
@@ -185,7 +218,7 @@ class Assets:
     ]
 
 
-Command = Run | Preprocess | Track | Export | Union | Status | Doctor | Purge | Assets
+Command = Run | Preprocess | Track | Export | Submit | Union | Status | Doctor | Purge | Assets
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -224,7 +257,7 @@ def _start_logging() -> None:
 
 def _carry_out(command: Command, arguments: list[str]) -> int:
     if isinstance(command, JobOptions):
-        return _run(command, arguments)
+        return _submit(command, arguments) if isinstance(command, Submit) else _run(command, arguments)
     if isinstance(command, Union):
         return _union(command)
     if isinstance(command, Status):
@@ -253,15 +286,16 @@ def job_config(options: JobOptions) -> RunConfig:
     for name, value in (("masks", options.masks), ("plate", options.plate)):
         if value and (jobs or len(options.inputs) > 1):
             raise ConfigError(f"--{name} goes with one video; in a job file, give each sequence its `{name}`")
+    here = not isinstance(options, Submit)
     if jobs:
-        return load_job(Path(jobs[0]), overrides)
+        return load_job(Path(jobs[0]), overrides, here=here)
     names = distinct_names(options.inputs)
     sequences = [
         {"video": video, "name": name, "masks": options.masks or "", "plate": options.plate or ""}
         for video, name in zip(options.inputs, names, strict=True)
     ]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
-    return resolved(config, Path.cwd())
+    return resolved(config, Path.cwd(), here=here)
 
 
 def option_overrides(options: JobOptions) -> dict[str, Any]:
@@ -279,7 +313,7 @@ def option_overrides(options: JobOptions) -> dict[str, Any]:
         "extract": {"target_fps": options.target_fps, "downsample_scales": scales},
         "capture": {"downsample": options.downsample},
         "track": track,
-        "export": {"background_color": options.background_color},
+        "export": {"background_color": options.background_color, "formats": list(options.formats) or None},
         "pipeline": {"cpus": options.cpus},
     }
     return _given(overrides)
@@ -291,6 +325,7 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(options: JobOptions, arguments: list[str]) -> int:
+    from raytrack.pipeline.choose import chosen  # noqa: PLC0415
     from raytrack.pipeline.display import Display  # noqa: PLC0415
     from raytrack.pipeline.report import write_report  # noqa: PLC0415
     from raytrack.pipeline.run import run_job  # noqa: PLC0415
@@ -298,7 +333,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = expanded(job_config(options))
+    config = with_pinned_files(chosen(expanded(job_config(options)), options.subjects, options.sequences))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -310,12 +345,67 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     return report.exit_code
 
 
+def _submit(options: Submit, arguments: list[str]) -> int:
+    from raytrack.pipeline.job_server import is_exposed  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
+    from raytrack.pipeline.submit import JobRequest, JobServer  # noqa: PLC0415
+
+    if options.sequential:
+        raise ConfigError("--sequential works in one process, without Ray: leave it out, or use `raytrack run`")
+    request = JobRequest(
+        config=job_config(options),
+        out=str(options.out),
+        command=options.command,
+        options=_passed_on(options),
+        code="installed" if options.installed else "upload",
+        install_dependencies=options.install_dependencies,
+        retry=_spelled(arguments),
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    screen = Screen(sys.stdout)
+    server = JobServer(options.address)
+    if is_exposed(server.url):
+        screen.write(f"warning: the token goes to {server.url} unencrypted; use a tunnel, or https\n")
+    job_id = server.submit(request)
+    screen.write(f"{job_id} is submitted to {server.url}\n")
+    if options.no_wait:
+        screen.write(server.advice(job_id))
+        return 0
+    try:
+        outcome = server.follow(job_id, screen.write)
+    except KeyboardInterrupt:
+        return _leave(server, job_id, stop=options.stop_on_interrupt)
+    if outcome.message:
+        print(f"raytrack: {job_id}: {outcome.message}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def _passed_on(options: JobOptions) -> tuple[str, ...]:
+    """Options that are for the cluster to follow; the others are in the job that is sent."""
+    given = ["--quiet"] if options.quiet else []
+    for name, patterns in (("--subjects", options.subjects), ("--sequences", options.sequences)):
+        given += [name, *patterns] if patterns else []
+    return tuple(given)
+
+
+def _leave(server: "JobServer", job_id: str, *, stop: bool) -> int:
+    """What becomes of a job that nobody follows any more."""
+    if not stop:
+        print(f"{job_id} goes on\n{server.advice(job_id)}", end="", file=sys.stderr)
+    elif server.stop(job_id):
+        print(f"{job_id} is stopped; submitting it again goes on where it stopped", file=sys.stderr)
+    else:
+        print(f"{job_id} is asked to stop, but has not yet\n{server.advice(job_id)}", end="", file=sys.stderr)
+    return _INTERRUPTED
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def _spelled(arguments: list[str]) -> str:
-    return shlex.join(["raytrack", *arguments])
+    """What to type for the same once more: what was typed where a job was submitted, if this is one."""
+    return os.environ.get("RAYTRACK_RETRY") or shlex.join(["raytrack", *arguments])
 
 
 def _union(command: Union) -> int:

@@ -14,16 +14,19 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 
 from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.manifest import read_manifest
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
-from raytrack.tables.keys import SequenceKey, footage_name
+from raytrack.remote import is_uri, pinned
+from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
+Device = Literal["auto", "cpu", "cuda"]
 _Config = TypeVar("_Config")
 
 
@@ -51,7 +54,8 @@ class SequenceConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given` or `auto`."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of a dataset, with a folder
+    `cam_<camera>` for each camera."""
     plate: str = ""
     """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
@@ -69,11 +73,20 @@ class SequenceConfig:
             raise ValueError(f"a `root` needs a `dataset` that is {' or '.join(KINDS)}, got {self.dataset!r}")
         if self.sequence and not self.root:
             raise ValueError(f"`sequence` {self.sequence!r} needs the `root` of a dataset; a video has a `name`")
+        if self.plate and self.root:
+            raise ValueError(
+                f"`plate` {self.plate!r} is for a video; a dataset's cameras have clean plates of their own"
+            )
 
     @property
     def footage(self) -> str:
         """Where it comes from, for people."""
         return self.video or self.root
+
+    @property
+    def is_rig(self) -> bool:
+        """Whether it was recorded by calibrated cameras."""
+        return bool(self.root)
 
     @property
     def is_pattern(self) -> bool:
@@ -102,6 +115,9 @@ class PipelineConfig:
     track_cpus: int | None = None
     """CPUs that each of a sequence's long steps (tracking, pictures, dataset) may use; fewer where no node has as many.
     By default, all CPUs divided by the sequences that run at once."""
+    device: Device = "auto"
+    """Where the networks for mattes and landmarks run: `cuda` waits for a GPU, `auto` takes one where there is one now.
+    Tracking uses a GPU with `track.renderer: nvdiffrast`. On a GPU, results differ by rounding."""
     time_limit_factor: float = 1.0
     """Multiplies every stage's time limit."""
 
@@ -126,35 +142,59 @@ class RunConfig:
     """Everything that a run is told."""
 
     sequences: tuple[SequenceConfig, ...] = ()
+    manifest: str = ""
+    """A file that lists further sequences: a table (.csv) whose columns are named as their settings, or a list (.yaml,
+    .jsonl). Paths in it are relative to it. Empty once it has been read."""
     head: str = DEFAULT_HEAD
-    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
+    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file, by path or URI (such
+    as ``s3://bucket/head.npz#sha256=…``, fetched once per node)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
     """How the person is told from the background; `auto` takes masks or an alpha channel where there are some, else a
     clean plate where there is one."""
     matting_weights: str = ""
-    """The weights of `rvm` or `bgmv2`, as their authors publish them; by default those in `$RAYTRACK_ASSETS`."""
+    """The weights of `rvm` or `bgmv2`, as their authors publish them, by path or URI; by default those in
+    `$RAYTRACK_ASSETS`."""
     plate_refinement: PlateRefinement = "guided"
     """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    union: UnionConfig | None = None
+    """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
+    waits until all of them are exported, and there is none while one has failed."""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
     def for_sequence(self, sequence: SequenceConfig) -> "RunConfig":
-        """The configuration as it applies to one sequence: with the regions that are hidden in it."""
+        """The configuration as it applies to one sequence, and to no other.
+
+        The regions that are hidden in it are added, and what does not concern it has its default: how rigs are read
+        for a single camera, and the table that the hidden regions were found in.
+        """
         regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
-        if regions == self.track.occluded:
-            return self
-        return dataclasses.replace(self, track=dataclasses.replace(self.track, occluded=regions))
+        capture = dataclasses.replace(self.capture, occlusions="") if sequence.is_rig else CaptureConfig()
+        return dataclasses.replace(
+            self,
+            sequences=(sequence,),
+            capture=capture,
+            track=dataclasses.replace(self.track, occluded=regions),
+        )
+
+    def union_members(self) -> dict[SequenceKey, tuple[SequenceConfig, ...]]:
+        """The sequences of each subject, in order, by the key of their union."""
+        members: dict[SequenceKey, tuple[SequenceConfig, ...]] = {}
+        for sequence in self.sequences:
+            key = dataclasses.replace(sequence.key, sequence=union_name(sequence.key.subject))
+            members[key] = (*members.get(key, ()), sequence)
+        return members
 
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
 
         Raises:
-            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, or a plate is
-                missing.
+            ConfigError: A name cannot name a folder, two sequences share one, masks would be ignored, a plate is
+                missing, or a union would have another's name.
         """
         seen: dict[str, SequenceConfig] = {}
         for sequence in self.sequences:
@@ -167,25 +207,45 @@ class RunConfig:
                 raise ConfigError(
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
+            if sequence.key.is_union:
+                raise ConfigError(
+                    f"{name!r} is what the union of the subject's sequences is called: choose another name"
+                )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting not in ("auto", "given"):
                 raise ConfigError(
                     f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
                     "take matting `given` or `auto`, or leave out the masks"
                 )
-            if self.matting in {"plate", "bgmv2"} and not sequence.plate:
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_rig:
                 raise ConfigError(
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
                     "name it as `plate`"
                 )
+        if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
+            self._check_unions(seen)
+
+    def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
+        unions: dict[str, SequenceKey] = {}
+        for key in self.union_members():
+            name = key.sequence
+            if other := unions.get(name.lower()):
+                raise ConfigError(
+                    f"subjects {other.subject!r} of {other.dataset} and {key.subject!r} of {key.dataset} cannot both "
+                    f"have a union {name!r}: write a job file for each"
+                )
+            if name.lower() in sequences:
+                raise ConfigError(f"{name!r} names a sequence and the union of subject {key.subject!r}: give another")
+            unions[name.lower()] = key
 
 
-def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+def load_job(path: Path, overrides: Mapping[str, Any] | None = None, *, here: bool = True) -> RunConfig:
     """Read a job file; the paths in it become absolute. What may stand for many sequences stays: see `expanded`.
 
     Args:
         path: A YAML file whose keys are the fields of `RunConfig`.
         overrides: Nested mapping that is laid over what the file says.
+        here: As in `resolved`.
 
     Raises:
         ConfigError: The file is not there, is not YAML, or a key, type or value is wrong.
@@ -199,40 +259,50 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> RunConfi
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a job file is a mapping with keys such as `sequences`, got {type(data).__name__}")
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
-    if not config.sequences:
+    if not config.sequences and not config.manifest:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
-    return resolved(config, path.parent)
+    return resolved(config, path.parent, here=here)
 
 
-def resolved(config: RunConfig, folder: Path) -> RunConfig:
-    """The configuration with every path made absolute; relative ones start from `folder`.
+def _manifest_sequences(path: Path, *, here: bool) -> tuple[SequenceConfig, ...]:
+    """The sequences of a manifest, their paths absolute.
 
     Raises:
-        ConfigError: There is no head of the name that is asked for.
+        ConfigError: It cannot be read, or an entry is wrong; the message names file and line.
+    """
+    hints = typing.get_type_hints(SequenceConfig)
+    lists = [name for name, hint in hints.items() if typing.get_origin(hint) is tuple]
+    return tuple(
+        _resolved_sequence(from_mapping(SequenceConfig, entry.values, where=entry.where), path.parent, here=here)
+        for entry in read_manifest(path, hints, lists)
+    )
+
+
+def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig:
+    """The configuration with every path made absolute; relative ones start from `folder`.
+
+    Args:
+        config: As it was written.
+        folder: Where relative paths start.
+        here: Whether it is for a run on this machine, whose own heads then have the names that they go by.
+
+    Raises:
+        ConfigError: There is no head of the name that is asked for, or the manifest is wrong.
     """
 
     def absolute(text: str) -> str:
-        if not text or text.startswith("assets:"):
-            return text
-        return str((folder / Path(text).expanduser()).resolve())
+        return _absolute(text, folder, here=here)
 
-    sequences = tuple(
-        dataclasses.replace(
-            sequence,
-            video=absolute(sequence.video),
-            root=absolute(sequence.root),
-            masks=absolute(sequence.masks),
-            plate=absolute(sequence.plate),
-            ground_truth=absolute(sequence.ground_truth),
-        )
-        for sequence in config.sequences
-    )
-    head = _resolved_head(config.head, absolute)
+    sequences = tuple(_resolved_sequence(sequence, folder, here=here) for sequence in config.sequences)
+    if config.manifest:
+        sequences += _manifest_sequences(Path(absolute(config.manifest)), here=here)
+    head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
     return dataclasses.replace(
         config,
         sequences=sequences,
+        manifest="",
         head=head,
         capture=capture,
         matting_weights=absolute(config.matting_weights),
@@ -240,18 +310,44 @@ def resolved(config: RunConfig, folder: Path) -> RunConfig:
     )
 
 
-def _resolved_head(head: str, absolute: Callable[[str], str]) -> str:
-    """A head of the user's own as an absolute path; the shipped head by its name.
+def _absolute(text: str, folder: Path, *, here: bool) -> str:
+    """A path made absolute; other nodes may know what lies behind links by another name, so theirs stay."""
+    if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
+        return text
+    return str((folder / Path(text).expanduser()).resolve())
+
+
+def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
+    paths = ("video", "root", "masks", "plate", "ground_truth")
+    return dataclasses.replace(
+        sequence, **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths}
+    )
+
+
+def _resolved_head(head: str, absolute: Callable[[str], str], *, here: bool) -> str:
+    """A head of the user's own as an absolute path; the shipped head by its name, and all where that is for others.
 
     Raises:
         ConfigError: There is no head of that name.
     """
-    if head == DEFAULT_HEAD:
+    if head == DEFAULT_HEAD or not (here or is_head_path(head)):
         return head
     try:
         return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
     except AssetError as error:
         raise ConfigError(str(error)) from error
+
+
+def with_pinned_files(config: RunConfig) -> RunConfig:
+    """The configuration with the digest of every file that is given as a URI, so that no node takes another.
+
+    Raises:
+        AssetError: One cannot be fetched.
+    """
+    landmarks = dataclasses.replace(config.landmarks, weights=pinned(config.landmarks.weights))
+    return dataclasses.replace(
+        config, head=pinned(config.head), matting_weights=pinned(config.matting_weights), landmarks=landmarks
+    )
 
 
 def expanded(config: RunConfig) -> RunConfig:
@@ -269,6 +365,9 @@ def expanded(config: RunConfig) -> RunConfig:
         found = find_sequences(Layout(kind=entry.dataset, root=Path(entry.root)), entry.subject, entry.sequence)
         if entry.name and len(found) > 1:
             raise ConfigError(f"{len(found)} sequences cannot all be called {entry.name!r}: leave `name` out")
+        if (entry.masks or entry.ground_truth) and len(found) > 1:
+            field = "masks" if entry.masks else "ground_truth"
+            raise ConfigError(f"`{field}` is of one sequence, but {len(found)} are meant: list each by itself")
         for one in found:
             regions = dict.fromkeys((*entry.occluded, *occluded_regions(one.subject, table)))
             names = {"name": entry.name or one.name, "subject": one.subject, "sequence": one.sequence}

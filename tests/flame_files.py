@@ -4,14 +4,19 @@ import functools
 import io
 import pickle
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import scipy.sparse as sp
 
+from raytrack.head.flame.importer import FlameFiles, import_flame
 from raytrack.head.flame.teeth import LOWER_RING, UPPER_RING
+from raytrack.head.library import load_head
+from raytrack.head.model import HeadModel
 
 NUM_VERTICES, NUM_SKIN, NUM_EYE = 5023, 3931, 546
 COLUMNS, RINGS, NUM_SPLIT = 60, 65, 30
@@ -199,3 +204,42 @@ def write_files(folder: Path, values: dict[str, Any] | None = None) -> tuple[Pat
     paths[0].write_bytes(pickled(model() if values is None else values))
     paths[1].write_bytes(pickled(masks(), python2=True))
     return paths
+
+
+@functools.cache
+def imported_head() -> HeadModel:
+    """The head that is made of these files, with its 120 vertices of teeth."""
+    with tempfile.TemporaryDirectory() as folder:
+        model_path, masks_path = write_files(Path(folder))
+        files = FlameFiles(model=model_path, masks=masks_path)
+        return import_flame(files, name="mine", shipped=load_head(), find_landmarks=None)
+
+
+def posed(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Vertices of one timestep, posed as FLAME's own code does, from the files' arrays.
+
+    Joints are regressed from the vertices with identity, expression and offset.
+
+    Args:
+        values: A parameter file of a dataset.
+    """
+    head = imported_head()
+    regressor = model()["J_regressor"].toarray()
+    shaped = head.template.double().numpy() + values["static_offset"][0]
+    shaped += np.tensordot(values["shape"], head.shape_basis.double().numpy(), axes=1)
+    shaped += np.tensordot(values["expr"][0], head.expression_basis.double().numpy(), axes=1)
+    joints = regressor @ shaped[:NUM_VERTICES]
+    axes = np.concatenate([values[name][0] for name in ("rotation", "neck_pose", "jaw_pose", "eyes_pose")])
+    turns = [cv2.Rodrigues(axis.astype(np.float64))[0] for axis in axes.reshape(5, 3)]
+    features = np.concatenate([(turn - np.eye(3)).ravel() for turn in turns[1:]])
+    shaped += np.tensordot(features, head.pose_basis.double().numpy(), axes=1)
+    world: list[np.ndarray] = []
+    for joint, parent in enumerate((-1, 0, 1, 1, 1)):
+        local = np.eye(4)
+        local[:3, :3], local[:3, 3] = turns[joint], joints[joint] - (joints[parent] if parent >= 0 else 0)
+        world.append(local if parent < 0 else world[parent] @ local)
+    vertices = np.zeros_like(shaped)
+    for joint, weights in enumerate(head.skin_weights.double().numpy().T):
+        moved = (shaped - joints[joint]) @ world[joint][:3, :3].T + world[joint][:3, 3]
+        vertices += weights[:, None] * moved
+    return vertices + values["translation"][0]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from raytrack.datasets.alignment import tracker_from_capture
 from raytrack.datasets.calibration import Calibration, check_aspect
-from raytrack.datasets.config import CameraSubsetConfig, CaptureConfig
-from raytrack.datasets.nersemble_layout import rig
+from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.rig_files import RigFiles
 from raytrack.datasets.selection import select_frames, select_subset
 from raytrack.datasets.sequence import CameraSource, Correction, Sequence
 from raytrack.errors import ConfigError, InputError
@@ -45,70 +46,10 @@ class Timeline:
     times_s: Float[np.ndarray, " timesteps"] = field(repr=False)
 
 
-def rig_places(names: list[str]) -> dict[str, int]:
-    """Each camera's place in the rig: that of NeRSemble's rig where all are of it, else the calibration's order."""
-    known: list[str] = rig()["cameras"]
-    order = known if set(names) <= set(known) else names
-    return {name: order.index(name) for name in names}
-
-
-def select_cameras(places: dict[str, int], subset: CameraSubsetConfig, where: str) -> list[str]:
-    """The cameras that are taken, by their places.
-
-    Args:
-        places: Cameras at hand, and their places in the rig.
-        subset: Division and names narrow them down first, then the rest of the subset, whose numbers are places.
-        where: What error messages begin with.
-
-    Raises:
-        ConfigError: None is left, or one that was named is not there.
-    """
-    missing = [name for name in subset.names if name not in places]
-    if missing:
-        raise ConfigError(f"{where}: no camera {missing[0]!r}; there is: {', '.join(places)}")
-    division = None if subset.division == "all" else set(rig()["divisions"][subset.division])
-    wanted = {
-        place: name
-        for name, place in sorted(places.items(), key=lambda item: item[1])
-        if (division is None or place in division) and (not subset.names or name in subset.names)
-    }
-    taken = [wanted[place] for place in select_subset(list(wanted), subset)]
-    if not taken:
-        shown = ", ".join(f"{name} ({place})" for name, place in places.items())
-        raise ConfigError(f"{where}: capture.cameras takes none of the cameras, which are: {shown}")
-    return taken
-
-
-def calibrated_cameras(
-    calibrations: dict[str, Calibration], recorded: list[str], subset: CameraSubsetConfig, where: str
-) -> dict[str, int]:
-    """The cameras to read, in the order of their places in the rig, and those places.
-
-    Args:
-        calibrations: By camera.
-        recorded: Cameras that there is footage of.
-        subset: Which of them are taken.
-        where: What messages begin with.
-
-    Raises:
-        ConfigError: The subset names none of them.
-        InputError: No camera has both footage and a calibration.
-    """
-    places = rig_places(list(calibrations))
-    if unknown := sorted(set(recorded) - set(places)):
-        logger.warning("%s: cameras without calibration are left out: %s", where, ", ".join(unknown))
-    at_hand = {name: place for name, place in places.items() if name in recorded}
-    if not at_hand:
-        raise InputError(f"{where}: no footage (cam_<camera>…) of the calibrated cameras {', '.join(places)}")
-    if len(at_hand) < len(places):
-        logger.info("%s: footage of %d of %d calibrated cameras", where, len(at_hand), len(places))
-    return {name: at_hand[name] for name in select_cameras(at_hand, subset, where)}
-
-
 def calibrated_sequence(
     key: SequenceKey,
     footage: list[CalibratedFootage],
-    places: dict[str, int],
+    files: RigFiles,
     timeline: Timeline,
     *,
     capture: CaptureConfig,
@@ -120,7 +61,7 @@ def calibrated_sequence(
     Args:
         key: Its names.
         footage: Of each camera that is taken; frame i of each is timestep i.
-        places: The cameras' places in the rig.
+        files: Where it comes from: the rig's calibrations and the cameras' places.
         timeline: The timesteps.
         capture: Which timesteps are taken, and what is done to the pictures.
         extract: Which of those timesteps are taken, by rate and number.
@@ -130,7 +71,7 @@ def calibrated_sequence(
         ConfigError: No timestep is left.
         InputError: Footage cannot be the calibrated picture, or cameras differ in size.
     """
-    cameras = tuple(_camera(item, places[item.name], capture, str(key.sequence)) for item in footage)
+    cameras = tuple(_camera(item, files.places[item.name], capture, str(key.sequence)) for item in footage)
     sizes = {camera.calibration.size_hw: camera.name for camera in cameras if camera.calibration}
     if len(sizes) > 1:
         shown = ", ".join(f"{width}×{height} ({name})" for (height, width), name in sizes.items())
@@ -149,7 +90,16 @@ def calibrated_sequence(
         timestamps_s=timeline.times_s[index] - timeline.times_s[index[0]],
         size_hw=next(iter(sizes)),
         occluded=occluded,
+        tracker_from_capture=_turn(files, str(key.sequence)),
     )
+
+
+def _turn(files: RigFiles, where: str) -> Float[np.ndarray, "3 3"]:
+    """From the dataset's world to the tracker's, by the whole rig, whichever cameras are taken."""
+    try:
+        return tracker_from_capture(list(files.calibrations.values()))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; check {files.calibration}") from error
 
 
 def _camera(footage: CalibratedFootage, place: int, capture: CaptureConfig, where: str) -> CameraSource:
@@ -184,8 +134,3 @@ def shortest(footage: list[CalibratedFootage], where: str) -> int:
     if longer := [name for name, count in counts.items() if count > least]:
         logger.warning("%s: only %d frames of camera %s are used: others have no more", where, least, longer[0])
     return least
-
-
-def footage_by_camera(folder: Path, pattern: str) -> dict[str, Path]:
-    """Files called `cam_<camera>` and a suffix, by camera."""
-    return {path.stem.removeprefix("cam_"): path for path in sorted(folder.glob(pattern)) if path.is_file()}

@@ -13,6 +13,7 @@ v2 (`nersemble-v2`)::
 
     ROOT/<subject>/calibration/camera_params.json, color_calibration.json
     ROOT/<subject>/sequences/<sequence>/images/cam_<camera>.mp4
+    ROOT/<subject>/sequences/BACKGROUND/image_<camera>.jpg
 """
 
 import fnmatch
@@ -68,12 +69,15 @@ class Layout:
 
     def inputs(self, subject: str, sequence: str) -> tuple[Path, ...]:
         """Files and folders that reading a sequence depends on, of those that exist."""
-        folder = self.sequences_folder(subject) / sequence
-        if self.is_v2:
-            paths = (self.calibration_path(subject).parent, folder)
-        else:
-            colours, plates = self.root / "color_correction" / subject, self.root / subject / BACKGROUND
-            paths = (self.calibration_path(subject), colours, plates, folder)
+        folders = self.sequences_folder(subject)
+        calibration = self.calibration_path(subject)
+        colours = () if self.is_v2 else (self.root / "color_correction" / subject,)
+        paths = (
+            calibration.parent if self.is_v2 else calibration,
+            *colours,
+            folders / BACKGROUND,
+            folders / sequence,
+        )
         return tuple(path for path in paths if path.exists())
 
 

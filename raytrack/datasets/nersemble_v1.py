@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from raytrack.datasets.calibration import Calibration, read_calibrations
+from raytrack.datasets.calibration import read_calibrations
 from raytrack.datasets.config import CaptureConfig
 from raytrack.datasets.nersemble import (
     CALIBRATED_SIZE_HW,
     CalibratedFootage,
     Timeline,
-    calibrated_cameras,
     calibrated_sequence,
-    footage_by_camera,
     shortest,
 )
-from raytrack.datasets.nersemble_layout import BACKGROUND, Layout, occluded_regions
+from raytrack.datasets.nersemble_layout import Layout, occluded_regions
+from raytrack.datasets.rig_files import RigFiles, calibrated_cameras, clean_plates, footage_by_camera
 from raytrack.datasets.sequence import Sequence
 from raytrack.errors import InputError
 from raytrack.media.colour import AffineColour
@@ -32,6 +31,41 @@ from raytrack.tables.keys import SequenceKey
 
 KIND = "nersemble-v1"
 _PICTURE_NAME = re.compile(r"cam_(?P<camera>.+)_(?P<timestep>\d+)")
+
+
+def nersemble_v1_files(root: Path, subject: str, sequence: str, capture: CaptureConfig) -> RigFiles:
+    """Find the files of one recording.
+
+    Args:
+        root: The dataset's folder.
+        subject: Who is seen.
+        sequence: The sequence's folder.
+        capture: Which cameras are taken, and whether their colours are corrected.
+
+    Raises:
+        ConfigError: No camera is left.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    layout = Layout(kind=KIND, root=root)
+    folder = layout.sequences_folder(subject) / sequence
+    calibrations = read_calibrations(layout.calibration_path(subject), CALIBRATED_SIZE_HW)
+    pictures, videos = _pictures(folder), footage_by_camera(folder, "cam_*.mp4")
+    places = calibrated_cameras(calibrations, list(pictures or videos), capture.cameras, str(folder))
+    timesteps = _common_timesteps([pictures[camera] for camera in places], folder) if pictures else []
+    colours = root / "color_correction" / subject
+    return RigFiles(
+        root=root,
+        calibration=layout.calibration_path(subject),
+        calibrations=calibrations,
+        places=places,
+        footage={
+            camera: tuple(pictures[camera][i] for i in timesteps) if pictures else (videos[camera],)
+            for camera in places
+        },
+        timesteps=tuple(timesteps),
+        colours={camera: colours / f"{camera}.npy" for camera in places} if capture.color_correction else {},
+        plates=clean_plates(layout, subject, list(places)),
+    )
 
 
 def nersemble_v1_sequence(
@@ -60,33 +94,45 @@ def nersemble_v1_sequence(
         InputError: The footage, the calibration or a colour correction is missing or cannot be used.
     """
     capture, extract = capture or CaptureConfig(), extract or ExtractConfig()
-    layout = Layout(kind=KIND, root=root)
     key = SequenceKey(dataset=KIND, subject=subject, sequence=name or f"{subject}_{sequence}")
-    folder = layout.sequences_folder(subject) / sequence
-    calibrations = read_calibrations(layout.calibration_path(subject), CALIBRATED_SIZE_HW)
-    pictures, videos = _pictures(folder), footage_by_camera(folder, "cam_*.mp4")
-    places = calibrated_cameras(calibrations, list(pictures or videos), capture.cameras, str(folder))
-    if pictures:
-        timesteps = _common_timesteps([pictures[camera] for camera in places], folder)
-        sources = {camera: _clip(folder, [pictures[camera][i] for i in timesteps], capture.fps) for camera in places}
+    files = nersemble_v1_files(root, subject, sequence, capture)
+    footage = [
+        CalibratedFootage(
+            name=camera,
+            source=_source(files, camera, capture.fps, threads),
+            calibration=files.calibrations[camera],
+            colour=read_affine(files.colours[camera]) if capture.color_correction else None,
+            clean_plate=files.plates.get(camera),
+        )
+        for camera in files.places
+    ]
+    if timesteps := files.timesteps:
         times = np.array([int(timestep) for timestep in timesteps]) / capture.fps
     else:
-        sources = {camera: probe_video(videos[camera], threads=threads) for camera in places}
-        timesteps, times = None, None
-    footage = [
-        _footage(layout, subject, camera, source, calibrations[camera], capture) for camera, source in sources.items()
-    ]
-    if timesteps is None or times is None:
-        count = shortest(footage, str(folder))
-        timesteps, times = [f"{i:06d}" for i in range(count)], np.arange(count) / capture.fps
+        count = shortest(footage, key.sequence)
+        timesteps, times = tuple(f"{i:06d}" for i in range(count)), np.arange(count) / capture.fps
     return calibrated_sequence(
         key,
         footage,
-        places,
-        Timeline(ids=tuple(timesteps), times_s=times),
+        files,
+        Timeline(ids=timesteps, times_s=times),
         capture=capture,
         extract=extract,
         occluded=occluded_regions(subject, Path(capture.occlusions) if capture.occlusions else None),
+    )
+
+
+def _source(files: RigFiles, camera: str, fps: float, threads: int) -> Source:
+    footage = files.footage[camera]
+    if not files.timesteps:
+        return probe_video(footage[0], threads=threads)
+    first = read_image(footage[0])
+    return FolderInfo(
+        path=footage[0].parent,
+        files=footage,
+        size_hw=(first.rgb.shape[0], first.rgb.shape[1]),
+        has_alpha=first.alpha is not None,
+        timestamps_s=np.arange(len(footage)) / fps,
     )
 
 
@@ -110,32 +156,6 @@ def _common_timesteps(pictures: list[dict[str, Path]], folder: Path) -> list[str
     if not common:
         raise InputError(f"{folder}: there is no timestep that all cameras have a picture of; choose capture.cameras")
     return sorted(common, key=lambda timestep: (int(timestep), timestep))
-
-
-def _clip(folder: Path, files: list[Path], fps: float) -> FolderInfo:
-    first = read_image(files[0])
-    return FolderInfo(
-        path=folder,
-        files=tuple(files),
-        size_hw=(first.rgb.shape[0], first.rgb.shape[1]),
-        has_alpha=first.alpha is not None,
-        timestamps_s=np.arange(len(files)) / fps,
-    )
-
-
-def _footage(
-    layout: Layout, subject: str, camera: str, source: Source, calibration: Calibration, capture: CaptureConfig
-) -> CalibratedFootage:
-    plates = layout.root / subject / BACKGROUND
-    found = [path for suffix in IMAGE_SUFFIXES if (path := plates / f"image_{camera}{suffix}").is_file()]
-    colour_path = layout.root / "color_correction" / subject / f"{camera}.npy"
-    return CalibratedFootage(
-        name=camera,
-        source=source,
-        calibration=calibration,
-        colour=read_affine(colour_path) if capture.color_correction else None,
-        clean_plate=found[0] if found else None,
-    )
 
 
 def read_affine(path: Path) -> AffineColour:

@@ -13,12 +13,11 @@ from raytrack.datasets.nersemble import (
     CALIBRATED_SIZE_HW,
     CalibratedFootage,
     Timeline,
-    calibrated_cameras,
     calibrated_sequence,
-    footage_by_camera,
     shortest,
 )
 from raytrack.datasets.nersemble_layout import Layout, occluded_regions
+from raytrack.datasets.rig_files import RigFiles, calibrated_cameras, clean_plates, footage_by_camera
 from raytrack.datasets.sequence import Sequence
 from raytrack.errors import InputError
 from raytrack.media.colour import TERMS, PolynomialColour
@@ -27,6 +26,37 @@ from raytrack.media.probe import probe_video
 from raytrack.tables.keys import SequenceKey
 
 KIND = "nersemble-v2"
+
+
+def nersemble_v2_files(root: Path, subject: str, sequence: str, capture: CaptureConfig) -> RigFiles:
+    """Find the files of one recording.
+
+    Args:
+        root: The dataset's folder.
+        subject: Who is seen.
+        sequence: The sequence's folder.
+        capture: Which cameras are taken, and whether their colours are corrected.
+
+    Raises:
+        ConfigError: No camera is left.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    layout = Layout(kind=KIND, root=root)
+    folder = layout.sequences_folder(subject) / sequence
+    calibration = layout.calibration_path(subject)
+    calibrations = read_calibrations(calibration, CALIBRATED_SIZE_HW)
+    videos = footage_by_camera(folder / "images", "cam_*.mp4")
+    places = calibrated_cameras(calibrations, list(videos), capture.cameras, str(folder))
+    colours = calibration.with_name("color_calibration.json")
+    return RigFiles(
+        root=root,
+        calibration=calibration,
+        calibrations=calibrations,
+        places=places,
+        footage={camera: (videos[camera],) for camera in places},
+        colours=dict.fromkeys(places, colours) if capture.color_correction else {},
+        plates=clean_plates(layout, subject, list(places)),
+    )
 
 
 def nersemble_v2_sequence(
@@ -55,29 +85,24 @@ def nersemble_v2_sequence(
         InputError: The footage, the calibration or a colour correction is missing or cannot be used.
     """
     capture, extract = capture or CaptureConfig(), extract or ExtractConfig()
-    layout = Layout(kind=KIND, root=root)
     key = SequenceKey(dataset=KIND, subject=subject, sequence=name or f"{subject}_{sequence}")
-    folder = layout.sequences_folder(subject) / sequence
-    calibrations = read_calibrations(layout.calibration_path(subject), CALIBRATED_SIZE_HW)
-    videos = footage_by_camera(folder / "images", "cam_*.mp4")
-    places = calibrated_cameras(calibrations, list(videos), capture.cameras, str(folder))
-    colours = {}
-    if capture.color_correction:
-        colours = read_polynomials(layout.calibration_path(subject).with_name("color_calibration.json"), list(places))
+    files = nersemble_v2_files(root, subject, sequence, capture)
+    cameras = list(files.places)
+    colours = read_polynomials(files.colours[cameras[0]], cameras) if files.colours else {}
     footage = [
         CalibratedFootage(
             name=camera,
-            source=probe_video(videos[camera], threads=threads),
-            calibration=calibrations[camera],
+            source=probe_video(files.footage[camera][0], threads=threads),
+            calibration=files.calibrations[camera],
             colour=colours.get(camera),
         )
-        for camera in places
+        for camera in cameras
     ]
-    count = shortest(footage, str(folder))
+    count = shortest(footage, key.sequence)
     return calibrated_sequence(
         key,
         footage,
-        places,
+        files,
         Timeline(ids=tuple(f"{i:06d}" for i in range(count)), times_s=np.arange(count) / capture.fps),
         capture=capture,
         extract=extract,

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raytrack.datasets.config import CaptureConfig
-from raytrack.datasets.nersemble_v1 import nersemble_v1_sequence
-from raytrack.datasets.nersemble_v2 import nersemble_v2_sequence
+from raytrack.datasets.nersemble_v1 import nersemble_v1_files, nersemble_v1_sequence
+from raytrack.datasets.nersemble_v2 import nersemble_v2_files, nersemble_v2_sequence
+from raytrack.datasets.rig_files import RigFiles
 from raytrack.datasets.sequence import Sequence
 from raytrack.errors import ConfigError
 from raytrack.media.config import ExtractConfig
@@ -14,6 +15,22 @@ READERS: dict[str, Callable[..., Sequence]] = {
     "nersemble-v1": nersemble_v1_sequence,
     "nersemble-v2": nersemble_v2_sequence,
 }
+FILES: dict[str, Callable[[Path, str, str, CaptureConfig], RigFiles]] = {
+    "nersemble-v1": nersemble_v1_files,
+    "nersemble-v2": nersemble_v2_files,
+}
+
+
+def recording_files(dataset: str, root: Path, subject: str, sequence: str, capture: CaptureConfig) -> RigFiles:
+    """Find the files that one recording of a dataset is read from; none is decoded.
+
+    Raises:
+        ConfigError: There is no such kind of dataset, or no camera is left.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    if dataset not in FILES:
+        raise ConfigError(f"unknown dataset {dataset!r}; known: {', '.join(FILES)}")
+    return FILES[dataset](root, subject, sequence, capture)
 
 
 def calibrated_recording(

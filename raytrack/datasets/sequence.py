@@ -91,6 +91,9 @@ class Sequence:
     """Of the pictures that `read` gives."""
     occluded: tuple[str, ...] = ()
     """Head regions of the subject that are hidden."""
+    tracker_from_capture: Float[np.ndarray, "3 3"] | None = field(default=None, repr=False)
+    """Turns the world of the cameras' calibrations into the tracker's; see `raytrack.datasets.alignment`. None where
+    they have none."""
 
     @property
     def num_frames(self) -> int:

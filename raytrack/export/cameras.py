@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from raytrack.export.worlds import Placement
 from raytrack.geometry.camera import GL_FROM_CV, Camera
 
 
@@ -27,12 +28,17 @@ def intrinsics_record(camera: Camera) -> dict[str, float | int]:
     }
 
 
-def world_from_camera_gl(camera: Camera, origin: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
-    """Camera-to-world matrix in OpenGL axes, in a world whose origin is the point `origin` of the camera's own."""
+def world_from_camera_gl(camera: Camera, placement: Placement) -> Float[np.ndarray, "4 4"]:
+    """Camera-to-world matrix in OpenGL axes.
+
+    Args:
+        camera: In the tracker's world.
+        placement: From the tracker's world to the one that is asked for.
+    """
     rotation, translation = (part.double().numpy() for part in camera.cam_from_world.split((3, 1), dim=-1))
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation.T @ GL_FROM_CV.double().numpy()
-    matrix[:3, 3] = -(rotation.T @ translation)[:, 0] - origin
+    matrix[:3, :3] = placement.rotation @ rotation.T @ GL_FROM_CV.double().numpy()
+    matrix[:3, 3] = placement(-(rotation.T @ translation).T)[0]
     return matrix + 0.0  # turns −0 into 0
 
 

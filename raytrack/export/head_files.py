@@ -28,13 +28,6 @@ def parameter_kind(head: HeadModel) -> str:
     return "flame_param" if is_flame(head) else "head_param"
 
 
-def centred_parameters(track: Track, origin: Float[np.ndarray, "3"]) -> FrameParameters:
-    """The track's parameters in a world whose origin is the point `origin`."""
-    shift = torch.from_numpy(np.asarray(origin, np.float64))
-    centred = (track.parameters.translation.double() - shift).float()
-    return replace(track.parameters, translation=centred)
-
-
 def parameter_arrays(track: Track, head: HeadModel, parameters: FrameParameters) -> dict[str, np.ndarray]:
     """One frame's file: pose blocks (1, ·), expr (1, E), shape (K,) and static_offset (1, V, 3), zeros if unused."""
     offset = track.static_offset if track.static_offset is not None else torch.zeros(1, head.num_vertices, 3)
@@ -67,6 +60,12 @@ def write_parameters(path: Path, arrays: dict[str, np.ndarray]) -> None:
         write_npz(path, arrays, durable=False)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); free space or choose another OUT") from error
+
+
+def write_expression(path: Path, parameters: FrameParameters) -> None:
+    """Write one timestep's expression coefficients as text, one a line."""
+    coefficients = "".join(f"{value:.6f}\n" for value in parameters.expression[0].tolist())
+    path.write_text(coefficients, encoding="ascii", newline="\n")
 
 
 class ObjWriter:

@@ -1,29 +1,48 @@
-"""The final render as pictures: one pair for every input frame, at the input's size."""
+"""The final render as pictures: one pair for every camera and input frame, at the input's size."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from raytrack.fit.painting import Painted
+from raytrack.fit.rig import RigCamera
 from raytrack.media.images import write_png
+from raytrack.tables.keys import safe_name
 
 COLOR_FOLDER, MASK_FOLDER = "color", "mask"
 
 
-def make_picture_folders(folder: Path) -> None:
-    """Make `color/` and `mask/` in an existing folder."""
-    for name in (COLOR_FOLDER, MASK_FOLDER):
-        (folder / name).mkdir()
+def picture_folders(folder: Path, rig: Sequence[RigCamera]) -> list[tuple[Path, Path]]:
+    """Make `color/` and `mask/` in an existing folder, with `cam_<id>/` in them for each camera of a rig.
+
+    Args:
+        folder: `render/<sequence>`.
+        rig: The cameras; empty for a single view, whose pictures lie in the folders themselves.
+
+    Returns:
+        Where the colours and the masks of each camera go.
+    """
+    names = [f"cam_{safe_name(view.id)}" for view in rig] or [""]
+    pairs = [(folder / COLOR_FOLDER / name, folder / MASK_FOLDER / name) for name in names]
+    for path in (path for pair in pairs for path in pair):
+        path.mkdir(parents=True)
+    return pairs
 
 
 def write_pictures(
-    folder: Path, index: int, image: UInt8[np.ndarray, "height width 3"], painted: Painted | None, *, compression: int
+    folders: tuple[Path, Path],
+    index: int,
+    image: UInt8[np.ndarray, "height width 3"],
+    painted: Painted | None,
+    *,
+    compression: int,
 ) -> None:
-    """Write `color/%06d.png` (the render over the input frame) and `mask/%06d.png` (255 where the head covers).
+    """Write `%06d.png` into both folders: the render over the input frame, and 255 where the head covers it.
 
     Args:
-        folder: Where the two folders are.
+        folders: Of the camera, from `picture_folders`.
         index: The frame, from 0.
         image: The input frame, RGB.
         painted: The frame as drawn; None where the face was not found: the frame as it is, covered nowhere.
@@ -31,5 +50,5 @@ def write_pictures(
     """
     color = image if painted is None else painted.color
     mask = np.zeros(image.shape[:2], np.uint8) if painted is None else painted.mask.astype(np.uint8) * np.uint8(255)
-    write_png(folder / COLOR_FOLDER / f"{index:06d}.png", color, compression=compression)
-    write_png(folder / MASK_FOLDER / f"{index:06d}.png", mask, compression=compression)
+    write_png(folders[0] / f"{index:06d}.png", color, compression=compression)
+    write_png(folders[1] / f"{index:06d}.png", mask, compression=compression)

@@ -119,11 +119,13 @@ def face_error_mm(
     true_points: Float[np.ndarray, "frames points 3"],
     vertex_ids: Int[np.ndarray, " points"],
     valid: Bool[np.ndarray, " frames"],
+    *,
+    metric: bool = False,
 ) -> float | None:
     """Mean distance of the true face to the tracked surface, each frame aligned by its best similarity.
 
     The alignment takes tracked vertices onto true ones, vertex by vertex: a similarity, for a single view cannot know
-    the head's size.
+    the head's size. A calibrated rig knows it, and where the head is: `metric` aligns nothing.
 
     Args:
         tracked_vertices: Metres.
@@ -131,12 +133,13 @@ def face_error_mm(
         true_points: Where some of the vertices truly are, metres; the result's unit comes from these.
         vertex_ids: Which vertices these are.
         valid: Frames to compare; None is returned when there is none.
+        metric: Compare them where they are.
     """
     errors = []
     for frame in np.flatnonzero(valid):
         tracked, truth = tracked_vertices[frame].astype(np.float64), true_points[frame].astype(np.float64)
-        align = best_similarity(tracked[vertex_ids], truth)
-        errors.append(distance_to_surface(truth, align(tracked), faces).mean() * 1000)
+        placed = tracked if metric else best_similarity(tracked[vertex_ids], truth)(tracked)
+        errors.append(distance_to_surface(truth, placed, faces).mean() * 1000)
     return float(np.mean(errors)) if errors else None
 
 
@@ -145,7 +148,7 @@ def ground_truth_scores(
     head: HeadModel,
     *,
     vertices: Float[np.ndarray, "frames vertices 3"],
-    landmarks_px: Float[np.ndarray, "frames landmarks 2"],
+    landmarks_px: Float[np.ndarray, "frames landmarks 2"] | None,
     valid: Bool[np.ndarray, " frames"],
 ) -> dict[str, float | int | None]:
     """`face_error_mm` and `landmark_error_px` of a track against the truth.
@@ -155,16 +158,17 @@ def ground_truth_scores(
         head: The head that was tracked; with another than the truth's, vertices do not correspond and the face error is
             None.
         vertices: The track's, metres.
-        landmarks_px: The track's, projected.
+        landmarks_px: The track's, projected; None for a rig, which is compared in metres and has no landmark error.
         valid: Frames to compare.
     """
     face_error = None
     if head.asset_sha256 == truth.head_sha256:
         faces = head.topology().faces
-        face_error = face_error_mm(vertices, faces, truth.points, truth.vertex_ids, valid)
+        metric = landmarks_px is None
+        face_error = face_error_mm(vertices, faces, truth.points, truth.vertex_ids, valid, metric=metric)
     else:
         logger.warning("the ground truth was made with another head than %s: no face error", head.name)
-    return {
-        "face_error_mm": face_error,
-        "landmark_error_px": landmark_error_px(landmarks_px, truth.landmarks_px, valid),
-    }
+    landmark_error = None
+    if landmarks_px is not None and truth.landmarks_px is not None:
+        landmark_error = landmark_error_px(landmarks_px, truth.landmarks_px, valid)
+    return {"face_error_mm": face_error, "landmark_error_px": landmark_error}

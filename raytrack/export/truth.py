@@ -11,7 +11,7 @@ from raytrack.fit.npz import read_npz
 
 TRUTH_LANDMARKS = "facemesh"
 """The landmark set of `GroundTruth.landmarks_px`."""
-_NAMES = ("vertex_ids", "vertices_q", "vertex_quantum_m", "landmarks_px", "head_sha256")
+_NAMES = ("vertex_ids", "vertices_q", "vertex_quantum_m", "head_sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,9 @@ class GroundTruth:
     vertex_ids: Int[np.ndarray, " points"]
     """Vertices of the head model that are measured: those of the visible face."""
     points: Float[np.ndarray, "frames points 3"]
-    """Their positions, metres."""
-    landmarks_px: Float[np.ndarray, "frames landmarks 2"]
-    """The Face Mesh landmarks, projected; pixel centres at half-integers."""
+    """Their positions, metres. Of a rig's footage: in the world of the rig's calibration."""
+    landmarks_px: Float[np.ndarray, "frames landmarks 2"] | None
+    """The Face Mesh landmarks, projected, pixel centres at half-integers; None where there are none, as for a rig."""
     head_sha256: str
     """The head file whose vertices these are."""
 
@@ -41,7 +41,7 @@ class GroundTruth:
         return cls(
             vertex_ids=arrays["vertex_ids"].astype(np.int64),
             points=points.astype(np.float32),
-            landmarks_px=arrays["landmarks_px"].astype(np.float32),
+            landmarks_px=arrays["landmarks_px"].astype(np.float32) if "landmarks_px" in arrays else None,
             head_sha256=str(arrays["head_sha256"]),
         )
 
@@ -64,4 +64,5 @@ class GroundTruth:
                 f"the ground truth has {self.num_frames} frames, the clip at least {source_frames.max() + 1}: "
                 "of another clip"
             )
-        return replace(self, points=self.points[source_frames], landmarks_px=self.landmarks_px[source_frames])
+        landmarks_px = None if self.landmarks_px is None else self.landmarks_px[source_frames]
+        return replace(self, points=self.points[source_frames], landmarks_px=landmarks_px)

@@ -2,13 +2,12 @@
 
 Timesteps are numbered anew: first those of the training sequences, one sequence after the other in the order given,
 then those of the test sequences. Everything else about a frame stays as it was: its camera (index, id, intrinsics and
-pose) and its parameter file, which holds its sequence's own shape and offsets. The splits' frames are all of a
-sequence's; how a sequence on its own was split does not matter here.
+pose) and its parameter file, which holds its sequence's own shape and offsets. Entries of the top level stay where all
+sequences agree. The splits' frames are all of a sequence's; how a sequence on its own was split does not matter here.
 """
 
 import hashlib
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -18,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from raytrack.errors import ConfigError, InputError, OutputError
+from raytrack.errors import ConfigError, OutputError
 from raytrack.export.config import UnionConfig, UnionMode, UnionPlacement
+from raytrack.export.documents import write_transforms
 from raytrack.export.files import replaced_folder
+from raytrack.export.splits import validation_camera
 from raytrack.export.union_check import ExpectedUnion, check_union
-from raytrack.export.union_source import INTRINSICS, SourceDataset, path_keys, read_source, validation_camera
+from raytrack.export.union_source import SourceDataset, path_keys, read_source
 
 GROUP_SIZE = 10
 """`random_group` holds out one sequence in about so many."""
@@ -183,35 +184,16 @@ def _place(source: SourceDataset, folder: Path, placement: UnionPlacement, targe
 def _write_documents(
     folder: Path, ordered: list[SourceDataset], splits: dict[str, list[dict[str, Any]]], tested: frozenset[str]
 ) -> None:
+    first, *others = (source.extra for source in ordered)
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
     for split, frames in splits.items():
-        text = _document(frames)
-        (folder / f"transforms_{split}.json").write_text(text, encoding="utf-8", newline="\n")
+        write_transforms(folder / f"transforms_{split}.json", frames, shared)
     for name, wanted in ((_TRAINVAL_NAMES, False), (_TEST_NAMES, True)):
         lines = "".join(f"{source.name}\n" for source in ordered if (source.name in tested) is wanted)
         (folder / name).write_text(lines, encoding="ascii", newline="\n")
     for name in (f"canonical_{ordered[0].kind}.npz", "canonical.obj"):
         if (ordered[0].folder / name).is_file():
             shutil.copyfile(ordered[0].folder / name, folder / name)
-
-
-def _document(frames: list[dict[str, Any]]) -> str:
-    """A split as JSON, one frame a line. Intrinsics stand at the top level only where they are those of all frames."""
-    shared = {key: frames[0][key] for key in INTRINSICS} if frames else {}
-    if any(frame[key] != value for key, value in shared.items() for frame in frames):
-        shared = {}
-    head = {
-        **shared,
-        "timestep_indices": sorted({frame["timestep_index"] for frame in frames}),
-        "camera_indices": sorted({frame["camera_index"] for frame in frames}),
-    }
-    lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)},\n" for key, value in head.items()]
-    # With an indent the encoder is fifty times slower, and a frame reads well on one line.
-    encoder = json.JSONEncoder(allow_nan=False, check_circular=False)
-    try:
-        rows = ",\n".join(f"    {encoder.encode(frame)}" for frame in frames)
-    except ValueError as error:
-        raise InputError("a frame of the datasets holds numbers that are not finite; export it again") from error
-    return "{\n" + "".join(lines) + '  "frames": [' + (f"\n{rows}\n  " if frames else "") + "]\n}\n"
 
 
 def _same_identity(sources: list[SourceDataset]) -> bool:

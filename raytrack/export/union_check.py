@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from raytrack.errors import OutputError
-from raytrack.export.union_source import INTRINSICS, path_keys
+from raytrack.export.documents import INTRINSICS
+from raytrack.export.union_source import path_keys
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from raytrack.errors import InputError
+from raytrack.export.documents import INTRINSICS
 from raytrack.tables.keys import safe_name
 
-INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "camera_angle_y")
-"""What a frame says about its camera; what it does not say itself is taken from the top level."""
 _REQUIRED = ("timestep_index", "camera_index", "transform_matrix", "file_path")
+_TOP_LEVEL = ("frames", "timestep_indices", "camera_indices")
 _KINDS = ("flame_param", "head_param")
-FRONTAL_CAMERA_INDEX = 8
-"""NeRSemble's frontal camera among its sixteen."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +31,8 @@ class SourceDataset:
     frames: tuple[dict[str, Any], ...] = field(repr=False)
     """In the order of the file, each with intrinsics of its own."""
     num_timesteps: int
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What else stands at the file's top level: a format's own constants."""
 
     @property
     def camera_indices(self) -> tuple[int, ...]:
@@ -51,13 +51,6 @@ class SourceDataset:
                 return arrays["shape"], arrays["static_offset"]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: cannot be read ({error}); export the sequence again") from error
-
-
-def validation_camera(camera_indices: tuple[int, ...]) -> int | None:
-    """The camera that validates: the frontal one if it is there, else the last; none where there is but one."""
-    if len(camera_indices) < 2:
-        return None
-    return FRONTAL_CAMERA_INDEX if FRONTAL_CAMERA_INDEX in camera_indices else max(camera_indices)
 
 
 def read_source(folder: Path) -> SourceDataset:
@@ -91,7 +84,14 @@ def read_source(folder: Path) -> SourceDataset:
         raise InputError(f"{path}: a camera has two frames of one timestep; export the sequence again")
     if timesteps != set(range(len(timesteps))):
         raise InputError(f"{path}: timestep_index does not run from 0 without gaps; export the sequence again")
-    return SourceDataset(folder=folder, name=folder.name, kind=kinds[0], frames=complete, num_timesteps=len(timesteps))
+    return SourceDataset(
+        folder=folder,
+        name=folder.name,
+        kind=kinds[0],
+        frames=complete,
+        num_timesteps=len(timesteps),
+        extra={key: value for key, value in document.items() if key not in (*INTRINSICS, *_TOP_LEVEL)},
+    )
 
 
 def _complete(frame: Any, document: Mapping[str, Any], kind: str, where: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The state between two units of work of a fit, and the file that keeps it."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters
 
-_SHARED = ("shape", "offset", "texture", "light", "log_focal")
+_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients")
 _FIRST = ("first_rows", "first_shape")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done")
 
@@ -40,6 +40,11 @@ class FitState:
     """Rows after the landmark stage, which decide how a rig's pictures are cropped; empty for a single camera."""
     first_shape: Float[Tensor, " first_shapes"] = field(default_factory=lambda: torch.zeros(0))
     """The identity of those rows."""
+
+    def to(self, device: torch.device) -> "FitState":
+        """The same state with what changes during a fit on another device."""
+        adam = {name: {key: value.to(device) for key, value in values.items()} for name, values in self.adam.items()}
+        return replace(self, rows=self.rows.to(device), shared=self.shared.to(device), adam=adam)
 
     def is_finite(self) -> bool:
         """Whether every parameter is a number."""

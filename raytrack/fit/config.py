@@ -44,6 +44,8 @@ class Weights:
     """Mean absolute static offset (metres)."""
     texture_variation: float = 100.0
     """Mean squared difference of neighbouring texels while tracking; the final texture is smoothed less."""
+    texture_pca: float = 1e-4
+    """Mean squared coefficient of the head's principal components of albedo, where they are used."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -77,6 +79,10 @@ class TrackConfig:
     """Texels along a side while tracking; a power of two."""
     final_texture_size: int = 1024
     """Texels along a side of the final texture; a power of two."""
+    texture_model: Literal["painted", "pca", "auto"] = "auto"
+    """How the albedo map is made: `painted` texel by texel, `pca` of the head's principal components and a painted
+    residual; `auto` takes the components where the head has some, but for the `vhap` preset, which paints as VHAP does
+    by default."""
     num_key_frames: int = 12
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
     rounds: int = 3
@@ -87,7 +93,9 @@ class TrackConfig:
     """Decides every random choice."""
     num_threads: int = 2
     """Frames that are fitted side by side on a CPU. Results do not depend on it."""
-    renderer: Literal["auto", "numba", "torch"] = "auto"
+    renderer: Literal["auto", "numba", "torch", "nvdiffrast"] = "auto"
+    """What draws the head: `auto` is numba, on every machine. `nvdiffrast` needs a CUDA device and is installed by the
+    user (non-commercial licence); then what frames share is fitted on the GPU."""
     weights: Weights = field(default_factory=Weights)
     vhap: VhapConfig = field(default_factory=VhapConfig)
     """Numbers of the `vhap` preset, which reads neither the sizes nor the weights above."""

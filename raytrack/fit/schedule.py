@@ -1,10 +1,13 @@
 """The stages of a fit, as data."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from raytrack.fit.config import TrackConfig
 
 ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+COMPONENTS = "texture_coefficients"
+"""Field of `SharedParameters`: principal components of albedo, of heads that have some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +65,16 @@ _ROUNDS = (
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
-def default_schedule(config: TrackConfig, num_pictures: int, *, calibrated: bool = False) -> tuple[Stage, ...]:
+def default_schedule(
+    config: TrackConfig, num_pictures: int, *, calibrated: bool = False, components: bool = False
+) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
     Args:
         config: How many rounds, with or without offsets.
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
         calibrated: Whether the focal length is known.
+        components: Whether the head's principal components of albedo take part.
     """
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
@@ -89,4 +95,22 @@ def default_schedule(config: TrackConfig, num_pictures: int, *, calibrated: bool
         )  # fmt: skip
     stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
-    return tuple(stages)
+    return with_components(stages) if components else tuple(stages)
+
+
+def with_components(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages with the principal components of albedo: first by themselves, then beside the texture.
+
+    Both at once could explain the same colours in many ways. What is left when the components have explained what they
+    can is the texture's; the final texture leaves them as they are.
+    """
+    result: list[Stage] = []
+    for stage in stages:
+        if isinstance(stage, SharedStage) and "texture" in stage.optimise:
+            if not result:
+                others = tuple(name for name in stage.optimise if name != "texture")
+                result.append(replace(stage, name="components_init", optimise=(COMPONENTS, *others)))
+            result.append(replace(stage, optimise=(*stage.optimise, COMPONENTS)))
+        else:
+            result.append(stage)
+    return tuple(result)

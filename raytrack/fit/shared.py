@@ -1,6 +1,6 @@
 """What all frames of a sequence share, and the optimisers' small state."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -18,10 +18,12 @@ class SharedParameters:
     offset: Float[Tensor, "vertices 3"]
     """Metres, added to the template."""
     texture: Float[Tensor, "size size 3"]
-    """Albedo, row 0 at v = 0; may leave [0, 1] a little while fitting."""
+    """Albedo, row 0 at v = 0, less what `texture_coefficients` add to it; may leave [0, 1] a little while fitting."""
     light: Float[Tensor, "9 3"]
     log_focal: Float[Tensor, ""]
     """Log of the focal length in pixels of the input size."""
+    texture_coefficients: Float[Tensor, " components"] = field(default_factory=lambda: torch.zeros(0))
+    """Of the head's principal components of albedo, where the fit uses them (`raytrack.fit.albedo`); else none."""
 
     @classmethod
     def start(
@@ -40,6 +42,10 @@ class SharedParameters:
     def focal_px(self) -> float:
         """Focal length in pixels of the input size."""
         return float(self.log_focal.exp())
+
+    def to(self, device: torch.device) -> "SharedParameters":
+        """The same values on another device."""
+        return SharedParameters(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
     def with_values(self, **values: Tensor) -> "SharedParameters":
         """A copy with some fields replaced."""

@@ -1,6 +1,6 @@
 """What stays fixed while Adam moves what frames share, and the pictures of one step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.landmark_sets import LandmarkSet
@@ -49,7 +50,7 @@ class RegionPerturbation:
         return perturb_regions(
             image, fragments.face_index, self.region_of_face, self.num_regions,
             foreground_probability=self.foreground_probability, background_probability=self.background_probability,
-            generator=torch.Generator().manual_seed(int(generator.integers(2**31))),
+            generator=torch.Generator(image.device).manual_seed(int(generator.integers(2**31))),
         )  # fmt: skip
 
 
@@ -72,6 +73,23 @@ class SharedProblem:
     perturbation: RegionPerturbation
     """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
+    albedo_basis: AlbedoBasis | None = None
+    """Principal components of albedo, where the fit uses them."""
+
+    def to(self, device: torch.device) -> "SharedProblem":
+        """The same on another device; the renderer stays where it is, and the basis follows what is asked of it."""
+        offsets = {item.name: getattr(self.offsets, item.name).to(device) for item in fields(self.offsets)}
+        regions = self.perturbation.region_of_face.to(device)
+        return replace(
+            self,
+            head=self.head.to(device),
+            offsets=OffsetRegions(**offsets),
+            held_outline=self.held_outline.to(device),
+            occluded=self.occluded.to(device),
+            unaligned_faces=self.unaligned_faces.to(device),
+            inside_mouth=self.inside_mouth.to(device),
+            perturbation=replace(self.perturbation, region_of_face=regions),
+        )
 
     @cached_property
     def has_unaligned_faces(self) -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit import shared_terms as terms
+from raytrack.fit.albedo import COMPONENTS, albedo_map
 from raytrack.fit.config import Weights
 from raytrack.fit.shared import Adam, SharedParameters
 from raytrack.fit.shared_problem import PictureBatch, SharedProblem
@@ -21,8 +22,15 @@ from raytrack.render.protocol import Fragments
 
 COMMON_SCALES = {"offset": 1.0}
 """Offsets move where pictures ask for it, not by the learning rate everywhere."""
-LEARNING_RATES = {"shape": 5e-3, "log_focal": 5e-3, "offset": 5e-4, "texture": 1e-2, "light": 5e-3}
-_FIELDS = ("shape", "offset", "texture", "light", "log_focal")
+LEARNING_RATES = {
+    "shape": 5e-3,
+    "log_focal": 5e-3,
+    "offset": 5e-4,
+    "texture": 1e-2,
+    "texture_coefficients": 0.1,
+    "light": 5e-3,
+}
+_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
 
 
 class SharedOptimiser:
@@ -38,7 +46,9 @@ class SharedOptimiser:
         self.problem = problem
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
         self._adams: dict[str, Adam] = {}
-        self._laplacian = terms.SparseProduct(uniform_laplacian(problem.head.faces.numpy(), problem.head.num_vertices))
+        self._laplacian = terms.SparseProduct(
+            uniform_laplacian(problem.head.faces.cpu().numpy(), problem.head.num_vertices)
+        )
         embedding = problem.head.landmarks[problem.landmarks.embedding]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]
@@ -74,6 +84,7 @@ class SharedOptimiser:
         values = {name: getattr(shared, name) for name in _FIELDS}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
         values.update(leaves)
+        values["albedo"] = albedo_map(values["texture"], values[COMPONENTS], self.problem.albedo_basis)
         loss = photo = shared.texture.new_zeros(())
         total = sum(len(pictures.numbers) for pictures in batch)
         for pictures in batch:
@@ -120,11 +131,11 @@ class SharedOptimiser:
         camera = pictures.frames.camera(values["log_focal"].exp())
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["texture"], values["light"][None], target)
+        image, fragments = renderer.shade(clip, normals, values["albedo"], values["light"][None], target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
-            still, _ = renderer.shade(clip.detach(), normals.detach(), values["texture"], values["light"][None], target)
+            still, _ = renderer.shade(clip.detach(), normals.detach(), values["albedo"], values["light"][None], target)
             image = torch.where((problem.unaligned_faces[face] & covered)[..., None], still, image)
         trust = pictures.trust(covered, problem.inside_mouth[face])
         if colours_only:
@@ -164,7 +175,10 @@ class SharedOptimiser:
         """Terms that no picture enters."""
         total = values["texture"].new_zeros(())
         if "texture" in optimise:
+            # Not of the components' share: it is known where nothing was seen, and a residual must not smooth it away.
             total = total + weights.texture_variation * terms.texture_variation_term(values["texture"])
+        if COMPONENTS in optimise:
+            total = total + weights.texture_pca * values[COMPONENTS].square().mean()
         if colours_only:
             return total
         if "shape" in optimise:

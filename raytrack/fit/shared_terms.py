@@ -82,7 +82,9 @@ class SparseProduct:
         if columns.device not in self._on_device:
             entries = self.matrix.tocoo()
             index = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
-            matrix = torch.sparse_coo_tensor(index, torch.from_numpy(entries.data), entries.shape).coalesce()
+            matrix = torch.sparse_coo_tensor(
+                index, torch.from_numpy(entries.data), entries.shape, check_invariants=False
+            ).coalesce()
             self._on_device[columns.device] = matrix.to(columns)
         return torch.sparse.mm(self._on_device[columns.device], columns)
 

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 
 from raytrack.errors import ConfigError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.head_renderer import make_head_renderer
+from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.pictures import Pictures
@@ -26,7 +27,6 @@ from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
-from raytrack.render.protocol import Renderer
 
 _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
@@ -36,6 +36,7 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_CPU = torch.device("cpu")
 
 
 class StageRunner:
@@ -57,9 +58,11 @@ class StageRunner:
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
+        self.albedo_basis = AlbedoBasis.create(head, config)
         self._pictures: Pictures | None = None
         self._row_solver: RowSolver | None = None
-        self._cached_renderer: Renderer | None = None
+        self._cached_problem: SharedProblem | None = None
+        self._device = fit_device(config.renderer)
 
     def pictures(self, state: FitState) -> Pictures:
         """The pictures at tracking size, read on first use; those of a rig depend on how the fit began."""
@@ -75,7 +78,12 @@ class StageRunner:
     def schedule(self, state: FitState) -> tuple[Stage, ...]:
         """The photometric stages."""
         pictures = self.pictures(state)
-        return default_schedule(self.config, pictures.num_per_epoch, calibrated=self.views.is_rig)
+        return default_schedule(
+            self.config,
+            pictures.num_per_epoch,
+            calibrated=self.views.is_rig,
+            components=self.albedo_basis is not None,
+        )
 
     def num_units(self, stage: Stage, state: FitState) -> int:
         """How many units a stage has on this sequence."""
@@ -101,9 +109,9 @@ class StageRunner:
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
         elif isinstance(stage, SharedStage):
-            state = self._shared(stage, state, unit, index)
+            state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
-            state = self._texture(stage, state, unit, index)
+            state = self._texture(stage, state.to(self._device), unit, index).to(_CPU)
         if unit + 1 < count:
             return replace(state, units_done=unit + 1)
         return self._finished(stage, state)
@@ -123,7 +131,7 @@ class StageRunner:
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         result = self._solver(state).solve(
             state.rows,
-            state.shared,
+            with_whole_texture(state.shared, self.albedo_basis),
             self._row_blocks()[unit],
             stage.blur_schedule_px,
             round_index=stage.round_index,
@@ -142,7 +150,7 @@ class StageRunner:
                 link_weights=link_weights(self.views.first.timestamps_s, self.active),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
-                make_renderer=lambda: make_head_renderer(self.head, self.config.renderer),
+                make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
@@ -197,26 +205,27 @@ class StageRunner:
         return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
 
     def _optimiser(self, rates: dict[str, float], state: FitState) -> SharedOptimiser:
-        problem = SharedProblem(
-            head=self.head,
-            landmarks=self.landmarks,
-            weights=self.config.weights,
-            offsets=self.alignment.offsets,
-            held_outline=self.alignment.held_outline,
-            occluded=self.alignment.occluded,
-            unaligned_faces=self.alignment.unaligned_faces,
-            inside_mouth=self.alignment.inside_mouth,
-            perturbation=RegionPerturbation.create(self.head),
-            renderer=self._renderer(),
-        )
-        optimiser = SharedOptimiser(problem, rates)
+        optimiser = SharedOptimiser(self._shared_problem(), rates)
         optimiser.restore(state.adam)
         return optimiser
 
-    def _renderer(self) -> Renderer:
-        if self._cached_renderer is None:
-            self._cached_renderer = make_head_renderer(self.head, self.config.renderer, self.config.num_threads)
-        return self._cached_renderer
+    def _shared_problem(self) -> SharedProblem:
+        if self._cached_problem is None:
+            problem = SharedProblem(
+                head=self.head,
+                landmarks=self.landmarks,
+                weights=self.config.weights,
+                offsets=self.alignment.offsets,
+                held_outline=self.alignment.held_outline,
+                occluded=self.alignment.occluded,
+                unaligned_faces=self.alignment.unaligned_faces,
+                inside_mouth=self.alignment.inside_mouth,
+                perturbation=RegionPerturbation.create(self.head),
+                renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
+                albedo_basis=self.albedo_basis,
+            )
+            self._cached_problem = problem.to(self._device)
+        return self._cached_problem
 
     def _num_steps(self, stage: SharedStage | TextureStage, state: FitState) -> int:
         return max(1, round(stage.num_epochs * self.pictures(state).num_per_epoch / stage.batch_size))

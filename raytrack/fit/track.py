@@ -11,7 +11,8 @@ eyes_pose           (T, 6)              left then right eye
 expr                (T, E)              expression coefficients
 shape               (K,)                identity coefficients
 static_offset       (1, V, 3)           metres; absent when the track uses none
-tex_extra           (3, S, S)           texture less the head's own albedo at that size
+tex                 (K,)                coefficients of the head's principal components of albedo; absent without them
+tex_extra           (3, S, S)           texture less the head's own albedo at that size, and less what `tex` adds to it
 lights              (9, 3)              spherical harmonics, see `raytrack.geometry.harmonics`
 focal_length        (1,)                focal length in px / max(h, w); absent for a calibrated rig
 timestep_id         (T,) str
@@ -27,6 +28,7 @@ camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
 intrinsics          (C, 3, 3)           pixels, (0, 0) the top-left corner
 cam_from_world      (C, 3, 4)           metres, OpenCV axes
+capture_from_world  (3, 3)              from the tracker's world to the calibration's; absent where that is not known
 ==================  ==================  ======================================================================
 """
 
@@ -77,8 +79,13 @@ class Track:
     head_sha256: str = ""
     """Of the head's file (`HeadModel.asset_sha256`): with another head of that name the numbers mean something else.
     Empty: not known, and not checked."""
+    texture_coefficients: Float[Tensor, " components"] | None = None
+    """Of the head's principal components of albedo, whose share of `texture` is in it; None where it has none."""
     rig: tuple[RigCamera, ...] = ()
     """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
+    capture_from_world: Float[Tensor, "3 3"] | None = None
+    """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
+    that is not known."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree.
@@ -138,7 +145,8 @@ class Track:
 
         Args:
             path: The file; its folder must exist.
-            base_albedo: The head's own albedo, which `tex_extra` is relative to.
+            base_albedo: What `tex_extra` is relative to: the head's own albedo, or `raytrack.fit.albedo.base_albedo`
+                where there are coefficients.
         """
         parameters, size = self.parameters, self.texture.shape[0]
         quantised = (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
@@ -162,12 +170,16 @@ class Track:
             "head_sha256": np.array(self.head_sha256),
             "format_version": np.array(FORMAT_VERSION, np.int64),
         }
+        if self.texture_coefficients is not None:
+            arrays["tex"] = _floats(self.texture_coefficients)
         if self.static_offset is not None:
             arrays["static_offset"] = _floats(self.static_offset)
         if self.focal_px is not None:
             arrays["focal_length"] = np.array([self.focal_px / max(self.size_hw)], np.float32)
         else:
             arrays |= _rig_arrays(self.rig)
+        if self.capture_from_world is not None:
+            arrays["capture_from_world"] = _floats(self.capture_from_world)
         write_npz(path, arrays)
 
     @classmethod
@@ -198,6 +210,7 @@ class Track:
             shape=tensors["shape"],
             static_offset=tensors.get("static_offset"),
             texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(_TEXTURE_STEPS)),
+            texture_coefficients=tensors.get("tex"),
             lights=tensors["lights"],
             focal_px=float(arrays["focal_length"][0]) * max(height, width) if "focal_length" in arrays else None,
             size_hw=(height, width),
@@ -206,6 +219,7 @@ class Track:
             head_name=str(arrays["head_name"]),
             head_sha256=str(arrays["head_sha256"]),
             rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
+            capture_from_world=tensors.get("capture_from_world"),
         )
 
 

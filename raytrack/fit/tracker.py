@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from raytrack.errors import NoFaceError, NotConvergedError
+from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
@@ -151,6 +152,8 @@ def _landmarks(runner: StageRunner) -> FitState:
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
     shared = SharedParameters.start(runner.head, solution.shape, solution.focal_px, runner.config.texture_size)
+    if runner.albedo_basis:
+        shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
         rows=rows,
         shared=shared,
@@ -163,13 +166,15 @@ def _landmarks(runner: StageRunner) -> FitState:
 
 
 def _track(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
-    shared = state.shared
+    basis = AlbedoBasis.create(head, config)
+    shared, coefficients = with_whole_texture(state.shared, basis), state.shared.texture_coefficients
     has_offset = config.static_offset and not config.landmarks_only
     return Track(
         parameters=FrameParameters.unpack(state.rows),
         shape=shared.shape,
         static_offset=shared.offset[None] if has_offset else None,
         texture=shared.texture.clamp(0, 1),
+        texture_coefficients=None if basis is None else coefficients,
         lights=shared.light,
         focal_px=None if views.is_rig else shared.focal_px,
         size_hw=views.first.size_hw,

@@ -21,6 +21,8 @@ class VhapWeights:
     """For 2048 texels along a side, as VHAP has them; smaller textures get the same smoothness. Times the square of the
     tracking size over the input size."""
     texture_residual: float = 10.0
+    texture_pca: float = 1e-4
+    """Where the head's principal components of albedo are used."""
     diffuse: float = 100.0
     offset_laplacian: float = 1e6
     offset_laplacian_loose: float = 0.1

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from raytrack.fit import vhap_terms as terms
+from raytrack.fit.albedo import COMPONENTS, AlbedoBasis, albedo_map
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
 from raytrack.fit.vhap_landmarks import ibug_points
@@ -35,8 +36,11 @@ class VhapProblem:
     regions: VhapRegions
     views: tuple[VhapView, ...]
     base_texture: Float[Tensor, "size size 3"]
+    """The head's own albedo."""
     renderer: Renderer
     config: VhapConfig
+    albedo_basis: AlbedoBasis | None = None
+    """Principal components of albedo, where the fit uses them."""
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +106,7 @@ class VhapObjective:
         if "offset" in self.stage.optimise:
             total = total + self._offset_terms(shared.offset)
         if "texture" in self.stage.optimise:
-            total = total + self._texture_terms(shared.texture)
+            total = total + self._texture_terms(shared)
         return Loss(total, loss.photo_error)
 
     def render(
@@ -117,7 +121,7 @@ class VhapObjective:
         normals = renderer.vertex_normals(vertices)
         untextured = self.gates.untextured_faces
         image, fragments = renderer.shade(
-            clip, normals, shared.texture, shared.light[None], target, detach_uv_faces=untextured
+            clip, normals, self._albedo(shared), shared.light[None], target, detach_uv_faces=untextured
         )
         return image, clip, fragments
 
@@ -184,13 +188,19 @@ class VhapObjective:
         error = (image.detach() - target).abs().sum() / (3 * count.clamp_min(1))
         return Loss(total, error), count
 
-    def _texture_terms(self, texture: Float[Tensor, "size size 3"]) -> Float[Tensor, ""]:
+    def _albedo(self, shared: SharedParameters) -> Float[Tensor, "size size 3"]:
+        return albedo_map(shared.texture, shared.texture_coefficients, self.problem.albedo_basis)
+
+    def _texture_terms(self, shared: SharedParameters) -> Float[Tensor, ""]:
         problem, weights = self.problem, self.problem.config.weights
-        residual = terms.texture_residual_term(texture, problem.base_texture, problem.regions.plain_texels)
-        variation = terms.texture_variation_term(texture)
+        residual = terms.texture_residual_term(shared.texture, problem.base_texture, problem.regions.plain_texels)
+        variation = terms.texture_variation_term(self._albedo(shared))
         # The sum of squared differences of a picture does not depend on its resolution; their mean does.
-        scale = (problem.views[0].scale * len(texture) / REFERENCE_TEXTURE_SIZE) ** 2
-        return weights.texture_variation * scale * variation + weights.texture_residual * residual
+        scale = (problem.views[0].scale * len(shared.texture) / REFERENCE_TEXTURE_SIZE) ** 2
+        total = weights.texture_variation * scale * variation + weights.texture_residual * residual
+        if COMPONENTS in self.stage.optimise:
+            total = total + weights.texture_pca * shared.texture_coefficients.square().mean()
+        return total
 
     def _offset_terms(self, offset: Float[Tensor, "vertices 3"]) -> Float[Tensor, ""]:
         regions, weights = self.problem.regions, self.problem.config.weights

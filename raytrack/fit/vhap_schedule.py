@@ -1,6 +1,6 @@
 """The stages of the `vhap` preset, as data, and the steps they come to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -62,16 +62,22 @@ class Unit:
 
 
 def vhap_schedule(
-    config: VhapConfig, *, static_offset: bool, landmarks_only: bool, calibrated: bool = False
+    config: VhapConfig,
+    *,
+    static_offset: bool,
+    landmarks_only: bool,
+    components: bool = False,
+    calibrated: bool = False,
 ) -> tuple[VhapStage, ...]:
     """VHAP's stages for one camera, or for a calibrated rig.
 
     Args:
         config: Steps and epochs.
-        calibrated: A rig's jawlines count at first only (from the side they lie elsewhere), its tracking stages leave
-            the whole boundary out, and tracking timestep after timestep leaves the texture as it is.
         static_offset: Without them the offset stage is left out.
         landmarks_only: Rigid and full initialisation, then both tracking passes, on landmarks.
+        components: Whether principal components of albedo move wherever the texture does.
+        calibrated: A rig's jawlines count at first only (from the side they lie elsewhere), its tracking stages leave
+            the whole boundary out, and tracking timestep after timestep leaves the texture as it is.
     """
     first, sequential, shuffled = FrameOrder.FIRST_BATCH, FrameOrder.SEQUENTIAL, FrameOrder.SHUFFLED
     steps = config.init_steps
@@ -117,7 +123,13 @@ def vhap_schedule(
                   smooth=True, optimise=everything, texture_except=texture_except, boundary_except=boundary_except,
                   jawline=not calibrated, rate_scale=scale, rate_decay=decay),
     ]  # fmt: skip
-    return tuple(stages)
+    return tuple(_with_components(stage) if components else stage for stage in stages)
+
+
+def _with_components(stage: VhapStage) -> VhapStage:
+    if "texture" not in stage.optimise:
+        return stage
+    return replace(stage, optimise=(*stage.optimise, "texture_coefficients"))
 
 
 def units(stage: VhapStage, num_frames: int, batch_size: int, seed: tuple[int, ...]) -> tuple[Unit, ...]:
@@ -161,5 +173,5 @@ def row_rates(rates: VhapRates) -> dict[str, float]:
 
 def shared_rates(rates: VhapRates) -> dict[str, float]:
     """Learning rate of each field of `SharedParameters`; that of the focal length is for its ratio to the image."""
-    base = dict.fromkeys(("shape", "texture"), rates.base)
+    base = dict.fromkeys(("shape", "texture", "texture_coefficients"), rates.base)
     return {**base, "offset": rates.offset, "light": rates.light, "log_focal": rates.focal}

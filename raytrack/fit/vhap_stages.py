@@ -9,22 +9,23 @@ Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpo
 - Expressions that a head switches off stay at zero.
 - In a rig's world, whose origin may be anywhere, the head starts from the rigid pose that its landmarks give.
 
-Dynamic offsets are off, as in VHAP's default outputs. Head files hold no principal components of texture, so that term
-is absent. The matte is not used.
+Dynamic offsets are off, as in VHAP's default outputs. Principal components of albedo are used where they are asked for
+(`track.texture_model: pca`). The matte is not used.
 """
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from raytrack.errors import NotConvergedError
+from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.head_renderer import make_head_renderer
+from raytrack.fit.head_renderer import fit_device, make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import starting_rows
 from raytrack.fit.observation import SequenceObservation
@@ -81,9 +82,9 @@ def run_vhap(
             done = state.stages_done + state.units_done / len(fit.units(stage, state.stages_done))
             on_progress(stage.name, done, total, state.photo_error)
         if checkpoint and time.monotonic() - saved_s >= config.vhap.checkpoint_interval_s:
-            checkpoint.save(_moved(state, _CPU))
+            checkpoint.save(state.to(_CPU))
             saved_s = time.monotonic()
-    state = _moved(state, _CPU)
+    state = state.to(_CPU)
     if checkpoint:
         checkpoint.save(state)
     return state
@@ -97,23 +98,28 @@ class VhapFit:
         self.head, self.config = head, config
         self.vhap = config.vhap.for_rig() if self.views.is_rig else config.vhap
         self.active = self.views.detected
+        basis = AlbedoBasis.create(head, config)
         self.schedule = vhap_schedule(
             self.vhap,
             static_offset=config.static_offset,
             landmarks_only=config.landmarks_only,
+            components=basis is not None,
             calibrated=self.views.is_rig,
         )
-        self.device = _CPU
+        self.device = fit_device(config.renderer)
         self.longer_side_px = max(self.views.first.size_hw)
         texture_size = config.texture_size if config.landmarks_only else self.vhap.texture_size
         self.first_shared = SharedParameters.start(
             head, torch.zeros(head.num_shapes), config.focal_ratio * self.longer_side_px, texture_size
         )
-        self.problem = self._problem(head, texture_size)
+        if basis:
+            zeros = torch.zeros(basis.num_components)
+            self.first_shared = self.first_shared.with_values(texture_coefficients=zeros)
+        self.problem = self._problem(head, texture_size, basis)
         self.gates = {stage.name: Gates.of_stage(stage, head, config).to(self.device) for stage in self.schedule}
         self._solver: StageSolver | None = None
 
-    def _problem(self, head: HeadModel, texture_size: int) -> VhapProblem:
+    def _problem(self, head: HeadModel, texture_size: int, basis: AlbedoBasis | None) -> VhapProblem:
         picked, picks = with_ibug_points(head, self.views.first.landmark_set)
         numbers = np.flatnonzero(self.active)
         contour = () if picked.contour is None else ("contour",)
@@ -128,6 +134,7 @@ class VhapFit:
             base_texture=self.first_shared.texture.to(self.device),
             renderer=make_head_renderer(head, self.config.renderer, self.config.num_threads),
             config=self.vhap,
+            albedo_basis=basis,
         )
 
     def start(self) -> FitState:
@@ -156,7 +163,7 @@ class VhapFit:
         index, number = state.stages_done, state.units_done
         stage, tracked = self.schedule[index], torch.from_numpy(self.active)
         plan = self.units(stage, index)
-        solver, state = self._solver_of(stage, state), _moved(state, self.device)
+        solver, state = self._solver_of(stage, state), state.to(self.device)
         seed = (self.config.seed, index, number)
         own_rows, shared, error = solver.run(state.rows[tracked.to(self.device)], state.shared, plan[number], seed)
         if not all(bool(torch.isfinite(value).all()) for value in (own_rows, shared.shape, shared.log_focal)):
@@ -184,10 +191,3 @@ class VhapFit:
 def _stage_error(stage: VhapStage, errors: tuple[float, ...]) -> float:
     """Of all batches where each unit is one, else of the last unit."""
     return float(np.mean(errors)) if stage.order is FrameOrder.SEQUENTIAL else errors[-1]
-
-
-def _moved(state: FitState, device: torch.device) -> FitState:
-    """A state on another device."""
-    shared = {item.name: getattr(state.shared, item.name).to(device) for item in fields(state.shared)}
-    adam = {name: {key: value.to(device) for key, value in values.items()} for name, values in state.adam.items()}
-    return replace(state, rows=state.rows.to(device), shared=SharedParameters(**shared), adam=adam)

@@ -56,6 +56,12 @@ class Camera:
         z = depth * ((FAR_M + NEAR_M) / (FAR_M - NEAR_M)) - 2 * FAR_M * NEAR_M / (FAR_M - NEAR_M)
         return torch.stack([x, y, z, depth], dim=-1)
 
+    def to(self, target: torch.device | str) -> "Camera":
+        """The same camera with its tensors on another device."""
+        return Camera(
+            intrinsics=self.intrinsics.to(target), cam_from_world=self.cam_from_world.to(target), size_hw=self.size_hw
+        )
+
     def scaled(self, size_hw: tuple[int, int]) -> "Camera":
         """The same camera for the same picture resampled to `size_hw`."""
         factor = torch.tensor([size_hw[1] / self.size_hw[1], size_hw[0] / self.size_hw[0], 1.0])

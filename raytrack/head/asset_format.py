@@ -3,11 +3,15 @@
 Two encodings of the identity basis are read: `shape_basis` as it is, or compact (`shape_int8` × `shape_scale` for all
 but the eyeballs, which are spheres about the eye joints: `joint_shape_basis` + `eye_radius_shape_basis` ×
 `eye_directions`). In the file v grows upwards; in memory it grows with the texture's rows.
+
+Version 4 is version 3 with principal components of the albedo (`raytrack.head.texture_basis`), which stay in the file
+until they are used; heads without them stay in version 3.
 """
 
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,8 +25,10 @@ from raytrack.errors import AssetError
 from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import HeadGeometry, complete_regions
+from raytrack.head.texture_basis import SCALE_KEY, STEPS_KEY, TextureBasis
 
 FORMAT_VERSION = 3
+VERSION_WITH_TEXTURE_BASIS = 4
 JAW_OPENING_FEATURE = 16
 """Entry of the flattened R − I of joints 1 to 4 that is R_jaw[2, 1], the sine of a pure opening."""
 LANDMARK_KEYS = {"facemesh": "landmark", "ibug": "landmark68"}
@@ -43,8 +49,9 @@ def read_head(path: Path, *, name: str | None = None) -> HeadModel:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        return head_from_arrays(arrays, name=name or path.stem, asset_sha256=sha256_of(path))
+            arrays = {key: archive[key] for key in archive.files if key != STEPS_KEY}
+        head = head_from_arrays(arrays, name=name or path.stem, asset_sha256=sha256_of(path))
+        return replace(head, texture_basis=read_texture_basis(path, arrays))
     except FileNotFoundError as error:
         raise AssetError(f"{path}: no such head file") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
@@ -60,8 +67,9 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         KeyError: An array is missing.
         ValueError: Shapes or the version do not fit.
     """
-    if int(arrays["format_version"]) != FORMAT_VERSION:
-        raise ValueError(f"format version {arrays['format_version']}, expected {FORMAT_VERSION}")
+    if int(arrays["format_version"]) not in {FORMAT_VERSION, VERSION_WITH_TEXTURE_BASIS}:
+        known = f"{FORMAT_VERSION} or {VERSION_WITH_TEXTURE_BASIS}"
+        raise ValueError(f"format version {arrays['format_version']}, expected {known}")
     names = tuple(str(text) for text in arrays["expression_names"])
     parents = tuple(int(parent) for parent in arrays["joint_parents"])
     pose_features, pose_basis = read_pose_basis(arrays)
@@ -95,6 +103,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         jaw_open_full_rad=float(arrays["jaw_open_full_rad"]),
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
+        texture_basis=None,
         family=str(arrays["family"]) if "family" in arrays else "",
         ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )
@@ -159,6 +168,13 @@ def read_albedo(png: np.ndarray) -> Float[Tensor, "size size 3"]:
     if picture is None:
         raise ValueError("the albedo is not a PNG")
     return floats(picture[..., ::-1]) / 255
+
+
+def read_texture_basis(path: Path, arrays: Arrays) -> TextureBasis | None:
+    """The principal components of the albedo, still in their file; None where there are none."""
+    if int(arrays["format_version"]) < VERSION_WITH_TEXTURE_BASIS:
+        return None
+    return TextureBasis.in_file(path, arrays[SCALE_KEY])
 
 
 def read_regions(arrays: Arrays, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

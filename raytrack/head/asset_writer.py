@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from raytrack.head.asset_format import FORMAT_VERSION, IBUG_KEY, LANDMARK_KEYS
+from raytrack.head.asset_format import FORMAT_VERSION, IBUG_KEY, LANDMARK_KEYS, VERSION_WITH_TEXTURE_BASIS
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import JOINT_NAMES
+from raytrack.head.texture_basis import SCALE_KEY, STEPS_KEY
 
 
 def write_head(path: Path, head: HeadModel) -> None:
     """Write a head file that `raytrack.head.asset_format.read_head` reads. The same head gives the same bytes.
 
-    Numbers are kept as float32, the albedo as 8-bit sRGB. The file appears whole or not at all.
+    Numbers are kept as float32, the albedo as 8-bit sRGB, its principal components as 8-bit steps. The file appears
+    whole or not at all.
 
     Raises:
         OSError: The file cannot be written.
@@ -31,8 +33,9 @@ def write_head(path: Path, head: HeadModel) -> None:
 def head_arrays(head: HeadModel) -> dict[str, np.ndarray]:
     """The arrays of a head file."""
     uv = head.uv.cpu().numpy()
+    version = FORMAT_VERSION if head.texture_basis is None else VERSION_WITH_TEXTURE_BASIS
     return {
-        "format_version": np.array(FORMAT_VERSION, np.int32),
+        "format_version": np.array(version, np.int32),
         "v_template": head.template.cpu().numpy(),
         "shape_basis": head.shape_basis.cpu().numpy(),
         "expression_basis": head.expression_basis.cpu().numpy(),
@@ -57,6 +60,7 @@ def head_arrays(head: HeadModel) -> dict[str, np.ndarray]:
         "jaw_side_full_rad": np.array(head.jaw_side_full_rad, np.float32),
         "family": np.array(head.family, dtype=np.str_),
         **landmark_arrays(head),
+        **texture_basis_arrays(head),
     }
 
 
@@ -73,6 +77,12 @@ def landmark_arrays(head: HeadModel) -> dict[str, np.ndarray]:
         arrays["contour_face"] = head.contour.faces.cpu().numpy().astype(np.int32)
         arrays["contour_bary"] = head.contour.barycentric.cpu().numpy()
     return arrays
+
+
+def texture_basis_arrays(head: HeadModel) -> dict[str, np.ndarray]:
+    """The principal components of the albedo, if there are any."""
+    basis = head.texture_basis
+    return {} if basis is None else {STEPS_KEY: basis.steps, SCALE_KEY: basis.scale}
 
 
 def encode_albedo(head: HeadModel) -> UInt8[np.ndarray, " bytes"]:

@@ -17,6 +17,7 @@ from raytrack.head.landmarks import ContourEmbedding, LandmarkEmbedding, contour
 from raytrack.head.parameters import FrameParameters
 from raytrack.head.skinning import joint_transforms, skin
 from raytrack.head.subset import keep_contour, keep_embedding, keep_points, kept_faces
+from raytrack.head.texture_basis import TextureBasis
 
 FLAME_FAMILY = "flame"
 
@@ -75,6 +76,8 @@ class HeadModel:
     """Of the file the head came from; empty for a subset."""
     ibug_of_facemesh: Int[Tensor, " points"] | None = None
     """For each of the 68 iBUG points the Face Mesh point that stands for it; None where the file does not say."""
+    texture_basis: TextureBasis | None = None
+    """Principal components of the albedo about `albedo`; None where the head has none."""
     family: str = ""
     """Whose parameters and vertices these are, whatever the head is called: ``flame``, or empty for its own."""
 

@@ -30,7 +30,7 @@ class BackgroundMatter(FrameMatter):
     """BackgroundMattingV2 with weights that the user installed.
 
     Args:
-        plate: Picture of the scene without the person, from the same camera.
+        plate: Picture of the scene without the person, from the same camera, or its file.
         weights: A TorchScript file; by default the one in `$RAYTRACK_ASSETS/bgmv2`.
         device: Where the network runs, as torch names devices.
 
@@ -41,7 +41,7 @@ class BackgroundMatter(FrameMatter):
 
     name = "bgmv2"
 
-    def __init__(self, plate: Path, weights: str = "", device: str = "cpu"):
+    def __init__(self, plate: Path | UInt8[np.ndarray, "height width 3"], weights: str = "", device: str = "cpu"):
         self._path, self._device = find_weights("bgmv2", weights), device
         self._plate = CleanPlate(plate)
         self._module = load_torchscript(self._path, EXTERNAL_WEIGHTS["bgmv2"].wanted, device)

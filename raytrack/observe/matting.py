@@ -186,7 +186,7 @@ def make_matter(
     method: str,
     *,
     masks: Path | None = None,
-    plate: Path | None = None,
+    plate: Path | UInt8[np.ndarray, "height width 3"] | None = None,
     weights: str = "",
     refinement: PlateRefinement = "guided",
     device: str = "cpu",
@@ -196,7 +196,7 @@ def make_matter(
     Args:
         method: A name, or `auto`.
         masks: The folder of masks, for `given`.
-        plate: The picture of the empty scene, for `plate` and `bgmv2`.
+        plate: The picture of the empty scene or its file, for `plate` and `bgmv2`.
         weights: The file of weights, for `rvm` and `bgmv2`; by default the installed one.
         refinement: How `plate` refines its outlines.
         device: Where a network runs, as torch names devices.

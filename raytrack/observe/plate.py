@@ -49,15 +49,15 @@ class CleanPlate:
     """A picture of the scene without the person, from the same camera.
 
     Args:
-        path: The picture; of another size than the frames it is scaled, of another shape it is refused.
+        plate: The picture or its file; of another size than the frames it is scaled, of another shape it is refused.
 
     Raises:
         InputError: It cannot be read.
     """
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._pixels = read_image(path).rgb
+    def __init__(self, plate: Path | UInt8[np.ndarray, "height width 3"]):
+        self._name = str(plate) if isinstance(plate, Path) else "BACKGROUND"
+        self._pixels = read_image(plate).rgb if isinstance(plate, Path) else plate
 
     def matched(self, image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
         """The plate in [0, 1] as the frame's exposure would show it, at the frame's size.
@@ -68,7 +68,7 @@ class CleanPlate:
         (height, width), (rows, columns) = image.shape[:2], self._pixels.shape[:2]
         if abs(rows * width - columns * height) > max(rows, columns, height, width):
             raise InputError(
-                f"{self._path}: the clean plate is {columns}×{rows}, its frames {width}×{height} (width × height): "
+                f"{self._name}: the clean plate is {columns}×{rows}, its frames {width}×{height} (width × height): "
                 "it must come from the same camera"
             )
         plate = self._pixels
@@ -152,7 +152,7 @@ class PlateMatter(FrameMatter):
 
     name = "plate"
 
-    def __init__(self, plate: Path, refinement: PlateRefinement = "guided"):
+    def __init__(self, plate: Path | UInt8[np.ndarray, "height width 3"], refinement: PlateRefinement = "guided"):
         self._plate = CleanPlate(plate)
         self._closed_form = _closed_form_matting() if refinement == "pymatting" else None
 

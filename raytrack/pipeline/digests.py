@@ -39,16 +39,24 @@ class Digests:
         Raises:
             OSError: It cannot be read.
         """
-        status = path.stat()
-        state = (status.st_size, status.st_mtime_ns, status.st_ino)
+        state = _state_of(path)
         known = self._known.get(str(path))
         if known is not None and known[0] == state:
             return known[1]
         now = time.time_ns()
         digest = sha256_of(path)
-        settled = now - status.st_mtime_ns > _SETTLED_NS
+        settled = now - state[1] > _SETTLED_NS
         self._remember(path, state if settled else (-1, 0, 0), digest)
         return digest
+
+    def knows(self, path: Path) -> bool:
+        """Whether `of_file` need not read the file.
+
+        Raises:
+            OSError: It is not there.
+        """
+        known = self._known.get(str(path))
+        return known is not None and known[0] == _state_of(path)
 
     def of_missing(self, path: Path) -> str | None:
         """The last known digest of a file or folder that is not there any more, where such digests are trusted."""
@@ -74,3 +82,8 @@ class Digests:
             temporary.write_text(json.dumps(entries), encoding="utf-8")
             temporary.replace(self._path)
             self._changed = False
+
+
+def _state_of(path: Path) -> _State:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino

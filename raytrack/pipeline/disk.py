@@ -1,5 +1,6 @@
 """Whether the disk has room for what a run will write: asked before any work."""
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Iterable
@@ -7,8 +8,9 @@ from pathlib import Path
 
 from raytrack.config import RunConfig
 from raytrack.errors import OutputError, RaytrackError
+from raytrack.pipeline.footage import read_recording
 from raytrack.pipeline.plan import SequencePlan
-from raytrack.pipeline.sources import source_path
+from raytrack.pipeline.sources import taken_cameras
 from raytrack.tables.store import read_part
 
 logger = logging.getLogger(__name__)
@@ -54,9 +56,11 @@ def check_space(config: RunConfig, out: Path, plans: Iterable[SequencePlan]) -> 
     return f"{finding}: should that be too little, {advice}"
 
 
-def expected_bytes(config: RunConfig, num_frames: int, size_hw: tuple[int, int]) -> dict[str, float]:
-    """About how much each stage writes for a sequence, by stage."""
-    pixels = num_frames * size_hw[0] * size_hw[1]
+def expected_bytes(
+    config: RunConfig, num_frames: int, size_hw: tuple[int, int], num_cameras: int = 1
+) -> dict[str, float]:
+    """About how much each stage writes for a sequence of so many frames of each camera, by stage."""
+    pixels = num_frames * num_cameras * size_hw[0] * size_hw[1]
     pair = (_PICTURE_BYTES_PER_PIXEL + _MASK_BYTES_PER_PIXEL) * pixels
     return {
         "frames": _PICTURE_BYTES_PER_PIXEL * pixels,
@@ -64,13 +68,13 @@ def expected_bytes(config: RunConfig, num_frames: int, size_hw: tuple[int, int])
         "alphas": 0.0 if config.matting == "none" else _MASK_BYTES_PER_PIXEL * pixels,
         "track": _TRACK_BYTES,
         "render": pair + _PREVIEW_BYTES_PER_FRAME * num_frames,
-        "export": pair + _DATASET_BYTES_PER_FRAME * num_frames,
+        "export": len(config.export.formats) * (pair + _DATASET_BYTES_PER_FRAME * num_frames),
     }
 
 
 def _bytes_to_write(config: RunConfig, plan: SequencePlan) -> float:
     """Of a sequence's stages that are not done, less what there is of them already."""
-    footage = _frames_and_size(config, plan)
+    footage = _extent(config, plan)
     if footage is None:
         return 0.0
     expected = expected_bytes(config, *footage)
@@ -87,19 +91,24 @@ def _bytes_under(plan: SequencePlan, pattern: str) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _frames_and_size(config: RunConfig, plan: SequencePlan) -> tuple[int, tuple[int, int]] | None:
-    """Number of frames and their (height, width); None where that cannot be told, which a stage will report."""
+def _extent(config: RunConfig, plan: SequencePlan) -> tuple[int, tuple[int, int], int] | None:
+    """Number of frames, their (height, width), and number of cameras.
+
+    None where that cannot be told, which a stage will report.
+    """
     probes = [stage for stage in plan.stages if stage.name == "probe"]
     if not probes:
         return None
     try:
         if plan.stage_done("probe"):
             (row,) = read_part(probes[0].part_path(plan.out, plan.key, 0)).to_pylist()
-            return (row["num_frames"], (row["height"], row["width"])) if "height" in row else None
-        from raytrack.datasets.monocular import monocular_sequence  # noqa: PLC0415 (the driver's only use of it)
-
-        sequence = monocular_sequence(source_path(plan.sequence.video), name=plan.name, extract=config.extract)
+            return (row["num_frames"], (row["height"], row["width"]), row["num_cameras"]) if "height" in row else None
+        capture, cameras = config.capture, taken_cameras(plan.sequence, config.capture)
+        if len(cameras) > 1:  # One tells enough: looking at all of them would take as long as reading them.
+            alone = dataclasses.replace(capture.cameras, names=cameras[:1])
+            capture = dataclasses.replace(capture, cameras=alone)
+        recording = read_recording(plan.sequence, config.extract, capture)
     except RaytrackError as error:
         logger.info("%s: room on the disk is not checked: %s", plan.name, error)
         return None
-    return sequence.num_frames, sequence.size_hw
+    return recording.num_frames, recording.size_hw, max(1, len(cameras))

@@ -40,14 +40,20 @@ class Display:
         """Shows nothing."""
         return cls(io.StringIO(), live=False, quiet=True)
 
-    def planned(self, plans: Sequence[SequencePlan], stages: Sequence[Stage], runs_on: str) -> None:
+    def planned(
+        self,
+        plans: Sequence[SequencePlan],
+        stages: Sequence[Stage],
+        runs_on: str,
+        unions: Sequence[SequencePlan] = (),
+    ) -> None:
         """Write the plan in one line."""
         self._plans = plans
         cached = count_cached(plans)
         to_run = len(plans) * len(stages) - cached
         self._write(
             f"{_count(len(plans), 'sequence')}, {_count(len(stages), 'stage')}; "
-            f"{cached} cached, {to_run} to run; {runs_on}"
+            f"{cached} cached, {to_run} to run; {_unions_in_words(unions)}{runs_on}"
         )
 
     def warn(self, text: str) -> None:
@@ -69,7 +75,8 @@ class Display:
             self._above(f"{plan.name}: {stage.name} {what} ({result.failure.kind}): {result.failure.error}")
         elif not self._live and plan.stage_done(stage.name):
             share, _ = progress_of(plan)
-            self._write(f"{plan.name}: {stage.name} done ({share:.0%} of the sequence)")
+            of = "" if plan.waits_for else f" ({share:.0%} of the sequence)"
+            self._write(f"{plan.name}: {stage.name} done{of}")
 
     def tick(self) -> None:
         """Redraw the block, or write a line where none has been written for a while."""
@@ -142,6 +149,13 @@ def progress_of(plan: SequencePlan) -> tuple[float, list[str]]:
 
 def _item_progress(plan: SequencePlan, stage: Stage, index: int) -> ItemProgress | None:
     return read_progress(plan.out / ".work" / plan.name / f"progress-{stage.part(index)}.json")
+
+
+def _unions_in_words(unions: Sequence[SequencePlan]) -> str:
+    if not unions:
+        return ""
+    cached = sum(plan.finished for plan in unions)
+    return _count(len(unions), "union") + (f" ({cached} cached)" if cached else "") + "; "
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from raytrack import __version__
-from raytrack.assets import asset_names, asset_path, assets_folder
+from raytrack.assets import asset_names, asset_path, assets_folder, sha256_of
 from raytrack.errors import RaytrackError
+from raytrack.head.names import HEAD_SUFFIX, user_head_names, user_heads_folder
 from raytrack.observe.weights import ASSETS_VARIABLE, EXTERNAL_WEIGHTS, installed_weights
 
 _GB = 1 << 30
@@ -22,6 +23,8 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 _LEAST_SHARED_MEMORY = 256 << 20
 _LEAST_DISK = 5 * _GB
 _INSTALL_AGAIN = "install raytrack again"
+_DIGEST_SHOWN = 12
+"""Hex digits of a head's sha256 that are shown: enough to tell versions apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ def examine(*, warm: bool = False) -> Iterator[Check]:
         ("assets", _assets, _INSTALL_AGAIN),
         ("gpu", _gpu, _reinstall("torch")),
         ("nvdiffrast", _nvdiffrast, ""),
+        ("heads", _heads, "import it again with raytrack assets import-flame"),
         ("weights", _weights, ""),
         ("shared memory", _memory, ""),
         ("disk", _disk, ""),
@@ -183,6 +187,21 @@ def _nvdiffrast() -> Check:
         finding="not installed; the numba renderer is used",
         advice="only of use with a CUDA device; the README says how to build it",
     )
+
+
+def _heads() -> Check:
+    """The heads that the user imported, with the beginning of each file's sha256, which tracks name in full."""
+    names, folder = user_head_names(), user_heads_folder()
+    if not names:
+        return Check(
+            name="heads",
+            verdict="note",
+            finding=f"none of your own in {folder}; the shipped head is used",
+            advice="only needed for exports with FLAME's parameters: raytrack assets import-flame --help",
+        )
+    digests = {name: sha256_of(folder / (name + HEAD_SUFFIX)) for name in names}
+    found = [f"{name} {digest[:_DIGEST_SHOWN]}" for name, digest in digests.items()]
+    return Check(name="heads", verdict="ok", finding=f"{', '.join(found)} in {folder}")
 
 
 def _weights() -> Check:

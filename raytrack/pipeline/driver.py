@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from raytrack.errors import OutputError, RaytrackError
-from raytrack.pipeline.executor import Executor
+from raytrack.pipeline.executor import Executor, device_of
 from raytrack.pipeline.plan import FolderListings, PartState, SequencePlan
 from raytrack.pipeline.records import FailureRecord, fold_records, write_failure
 from raytrack.pipeline.stage import Stage, StageContext
@@ -56,7 +56,11 @@ class Driver:
         self._run_id = run_id
         self._plans = {plan.order: plan for plan in plans}
         self._order = {plan.name: plan.order for plan in plans}
-        self._stages = plans[0].stages if plans else ()
+        self._stages = tuple({stage.name: stage for plan in plans for stage in plan.stages}.values())
+        self._dependents: dict[int, list[SequencePlan]] = {}
+        for plan in plans:
+            for other in plan.waits_for:
+                self._dependents.setdefault(other.order, []).append(plan)
         self._depth = {stage.name: depth for depth, stage in enumerate(self._stages)}
         self._time_limit_factor = time_limit_factor
         self._watcher = watcher
@@ -72,6 +76,8 @@ class Driver:
     def run(self, executor: Executor) -> None:
         """Work until nothing is left that can run."""
         for plan in self._plans.values():
+            if plan.waits_for and not plan.finished:
+                self._sweep_early(plan)
             self._queue(plan)
         busy_cpus = 0.0
         while self._ready or self._pausing or busy_cpus:
@@ -86,6 +92,14 @@ class Driver:
             elif self._pausing:
                 time.sleep(min(_TICK_S, max(0.0, self._pausing[0][0] - time.monotonic())))
             self._watcher.tick()
+
+    def _sweep_early(self, plan: SequencePlan) -> None:
+        """Remove what refers to what is about to change; failing is left for its own time."""
+        try:
+            plan.sweep()
+            self._swept.add(plan.order)
+        except OSError as error:
+            logger.warning("%s: cannot be tidied up (%s)", plan.name, error)
 
     def _queue(self, plan: SequencePlan) -> None:
         for stage, index in plan.ready():
@@ -117,6 +131,7 @@ class Driver:
             parts={name: plan.part_paths(self._stages[self._depth[name]]) for name in stage.needs},
             chunk=plan.chunk(stage, entry.index),
             cpus=cpus,
+            device=device_of(stage, executor.largest_node_gpus),
             attempt=self._attempts[entry],
         )
         plan.parts[stage.name][entry.index] = PartState.RUNNING
@@ -150,6 +165,8 @@ class Driver:
             self._try_later(entry)
         self._watcher.ended(plan, item.stage, index, result, final=not retry)
         self._queue(plan)
+        for dependent in self._dependents.get(plan.order, ()):
+            self._queue(dependent)
         if not self._num_running[plan.order] and not any(True for _ in plan.ready()):
             self._tidy(plan)
 

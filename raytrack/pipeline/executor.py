@@ -5,6 +5,8 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
+from raytrack.config import Device
+from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import ItemResult, WorkItem, run_item
 
 
@@ -18,6 +20,26 @@ def available_cpus() -> int:
         return count
 
 
+def nvidia_gpus() -> int:
+    """NVIDIA GPUs that this machine shows, without loading anything that could use them."""
+    return sum(1 for path in Path("/dev").glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdigit())
+
+
+def device_of(stage: Stage, largest_node_gpus: float) -> Device:
+    """Where a stage's networks and renderers are to run.
+
+    Args:
+        stage: The stage.
+        largest_node_gpus: See `Executor`.
+    """
+    wanted = stage.resources.gpus
+    if not wanted:
+        return "cpu"
+    if stage.resources.gpu_required:
+        return "cuda"
+    return "auto" if largest_node_gpus >= wanted else "cpu"
+
+
 class Executor(Protocol):
     """Runs items. The driver keeps no more in flight than `cpus` can work on."""
 
@@ -25,6 +47,8 @@ class Executor(Protocol):
     """CPUs to keep busy."""
     largest_node_cpus: float
     """No item can be given more."""
+    largest_node_gpus: float
+    """GPUs of the node that has most, now."""
 
     def __enter__(self) -> "Executor":
         """Start what runs the items."""
@@ -49,6 +73,7 @@ class SequentialExecutor:
     def __init__(self, cpus: int) -> None:
         self.cpus: float = 1
         self.largest_node_cpus: float = cpus
+        self.largest_node_gpus: float = nvidia_gpus()
         self._queue: deque[WorkItem] = deque()
 
     def __enter__(self) -> "SequentialExecutor":

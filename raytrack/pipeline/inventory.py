@@ -23,8 +23,8 @@ class Inventory:
 
 
 def known_keys(out: Path) -> list[SequenceKey]:
-    """Every sequence that a table of the output folder knows of."""
-    return sorted({key for key, _ in sequence_folders(out)})
+    """Every sequence that a table of the output folder knows of; unions are none."""
+    return sorted({key for key, _ in sequence_folders(out) if not key.is_union})
 
 
 def take_inventory(out: Path, key: SequenceKey, stages: tuple[Stage, ...]) -> Inventory:
@@ -66,8 +66,9 @@ def _is_whole(stage: Stage, stages: tuple[Stage, ...], parts: dict[str, list[Pat
     if not parts.get(stage.fan_out):
         return False
     num_frames = read_number(parts[stage.fan_out][0], "num_frames")
+    num_cameras = read_number(parts[stage.fan_out][0], "num_cameras", 1)
     first_cut = next(other.name for other in stages if other.fan_out == stage.fan_out)
     if not parts[first_cut]:
         return False
     chunk_frames = max(1, read_part(parts[first_cut][0]).num_rows)
-    return len(parts[stage.name]) >= -(-num_frames // chunk_frames)
+    return len(parts[stage.name]) >= num_cameras * -(-num_frames // chunk_frames)

@@ -1,80 +1,132 @@
 """What the tracker and the exports are given of a sequence, read from the tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from raytrack.errors import NoFaceError
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.rig import RigCamera
+from raytrack.geometry.camera import Camera
 from raytrack.media.images import read_image, read_mask
 from raytrack.observe.faces import FaceObservation
 from raytrack.observe.identity import select_face
+from raytrack.observe.rig_identity import agreed_faces
 from raytrack.pipeline.stage import StageContext
 from raytrack.tables.schemas import from_vectors, vector_shape
 
+_FacesByFrame = list[list[FaceObservation]]
 
-def read_observation(context: StageContext) -> SequenceObservation:
-    """The sequence as one camera saw it: pictures, mattes, and the landmarks of one and the same person.
+
+def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
+    """The sequence as its cameras saw it: pictures, mattes, and the landmarks of one and the same person.
 
     Args:
         context: Of a stage after `probe`, `frames`, `alphas` and `landmarks`.
 
+    Returns:
+        One view for each camera that is taken, by place in the rig, all of the same frames; of monocular footage one
+        without calibration.
+
     Raises:
-        NoFaceError: No frame has a face.
+        NoFaceError: No frame of any camera has a face.
         RaytrackError: A table is damaged.
     """
-    (clip,) = context.read("probe").to_pylist()
-    frames, alphas = context.read("frames"), context.read("alphas")
-    images = [context.out / path for path in frames["image"].to_pylist()]
-    masks = [context.out / path if path else None for path in alphas["alpha"].to_pylist()]
-    faces = context.read("landmarks")
-    landmarks_px, scores, expression_scores = person_landmarks(faces, frames.num_rows)
-    return SequenceObservation(
-        size_hw=(clip["height"], clip["width"]),
-        timestep_ids=tuple(frames["timestep_id"].to_pylist()),
-        timestamps_s=frames["timestamp_s"].to_numpy(),
-        load_image=lambda frame: read_image(images[frame]).rgb,
-        load_alpha=None if None in masks else lambda frame: read_mask(_present(masks[frame])),
-        landmarks_px=landmarks_px,
-        scores=scores,
-        expression_scores=expression_scores,
-        landmark_set=faces["landmark_set"][0].as_py(),
+    (recording,) = context.read("probe").to_pylist()
+    frames, alphas, landmarks = (context.read(stage) for stage in ("frames", "alphas", "landmarks"))
+    rig = rig_cameras(context.read("probe", table="cameras")) if context.sequence.is_rig else ()
+    places = [camera.index for camera in rig] or [0]
+    found = [_faces_by_frame(_of_camera(landmarks, place), recording["num_frames"]) for place in places]
+    chosen = [select_face(faces) for faces in found]
+    if rig:
+        chosen = _agreed(found, chosen, rig)
+    if not any((of_camera >= 0).any() for of_camera in chosen):
+        raise NoFaceError
+    views = []
+    for view, place in enumerate(places):
+        ours = _of_camera(frames, place)
+        views.append(
+            SequenceObservation(
+                size_hw=rig[view].camera.size_hw if rig else (recording["height"], recording["width"]),
+                timestep_ids=tuple(ours["timestep_id"].to_pylist()),
+                timestamps_s=ours["timestamp_s"].to_numpy(),
+                calibrated=rig[view] if rig else None,
+                landmark_set=landmarks["landmark_set"][0].as_py(),
+                **_loaders(context.out, ours, _of_camera(alphas, place)),
+                **_person(landmarks.schema, found[view], chosen[view]),
+            )
+        )
+    return tuple(views)
+
+
+def rig_cameras(rows: pa.Table) -> tuple[RigCamera, ...]:
+    """The cameras of a rig from the table `cameras`."""
+    return tuple(
+        RigCamera(
+            index=row["camera"],
+            id=row["camera_id"],
+            camera=Camera(
+                intrinsics=torch.tensor(row["intrinsics"], dtype=torch.float32),
+                cam_from_world=torch.tensor(row["cam_from_world"], dtype=torch.float32),
+                size_hw=(row["height"], row["width"]),
+            ),
+        )
+        for row in rows.to_pylist()
     )
 
 
-def _present(path: Path | None) -> Path:
-    if path is None:
-        raise ValueError("the frame has no matte")
-    return path
+def _of_camera(rows: pa.Table, place: int) -> pa.Table:
+    return rows.filter(pa.array(rows["camera"].to_numpy() == place))
 
 
-def person_landmarks(faces: pa.Table, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Landmarks (frames, points, 2), scores (frames,) and expression scores of the clip's person.
+def _loaders(out: Path, frames: pa.Table, alphas: pa.Table) -> dict[str, Any]:
+    """What reads a camera's pictures and mattes."""
+    images = [out / path for path in frames["image"].to_pylist()]
+    masks = [out / path for path in alphas["alpha"].to_pylist() if path]
+    has_mattes = len(masks) == len(images)
+    return {
+        "load_image": lambda frame: read_image(images[frame]).rgb,
+        "load_alpha": (lambda frame: read_mask(masks[frame])) if has_mattes else None,
+    }
 
-    Frames in which the person is not seen have score 0 and landmarks 0.
 
-    Args:
-        faces: The table `landmarks` of the whole sequence.
-        num_frames: Frames of the sequence.
-
-    Raises:
-        NoFaceError: No frame has a face.
-    """
-    by_frame: list[list[FaceObservation]] = [[] for _ in range(num_frames)]
+def _faces_by_frame(faces: pa.Table, num_frames: int) -> _FacesByFrame:
+    """All faces in each of a camera's frames."""
+    by_frame: _FacesByFrame = [[] for _ in range(num_frames)]
     arrays = {field.name: _array(faces, field) for field in faces.schema if vector_shape(field.type)}
     seen = zip(faces["frame"].to_pylist(), faces["face"].to_pylist(), faces["score"].to_pylist(), strict=True)
     for row, (frame, face, score) in enumerate(seen):
         if face >= 0:
             by_frame[frame].append(_face({name: values[row] for name, values in arrays.items()}, score))
-    chosen = select_face(by_frame)
-    if not (chosen >= 0).any():
-        raise NoFaceError
-    points = np.zeros((num_frames, *arrays["landmarks"].shape[1:]), np.float32)
-    scores = np.zeros(num_frames, np.float32)
-    with_expressions = "expression_scores" in arrays
-    expressions = np.zeros((num_frames, arrays["expression_scores"].shape[1] if with_expressions else 0), np.float32)
+    return by_frame
+
+
+def _agreed(found: Sequence[_FacesByFrame], chosen: Sequence[np.ndarray], rig: Sequence[RigCamera]) -> list[np.ndarray]:
+    """The person's face in each frame of each camera, after the cameras have come to terms about who that is."""
+    projections = np.stack(
+        [(one.camera.intrinsics.double() @ one.camera.cam_from_world.double()).numpy() for one in rig]
+    )
+    frames = [
+        agreed_faces(list(faces), np.array(person), projections)
+        for faces, person in zip(zip(*found, strict=True), zip(*chosen, strict=True), strict=True)
+    ]
+    return list(np.stack(frames, axis=1))
+
+
+def _person(schema: pa.Schema, by_frame: _FacesByFrame, chosen: np.ndarray) -> dict[str, Any]:
+    """Landmarks (frames, points, 2), scores (frames,) and expression scores of the person in one camera.
+
+    Frames in which the person is not seen have score 0 and landmarks 0.
+    """
+    shapes = {field.name: vector_shape(field.type) for field in schema}
+    points = np.zeros((len(by_frame), *shapes["landmarks"]), np.float32)
+    scores = np.zeros(len(by_frame), np.float32)
+    with_expressions = "expression_scores" in shapes
+    expressions = np.zeros((len(by_frame), *shapes.get("expression_scores", (0,))), np.float32)
     for frame, index in enumerate(chosen.tolist()):
         if index < 0:
             continue
@@ -82,7 +134,11 @@ def person_landmarks(faces: pa.Table, num_frames: int) -> tuple[np.ndarray, np.n
         points[frame], scores[frame] = person.landmarks, person.score
         if person.expression_scores is not None:
             expressions[frame] = person.expression_scores
-    return points, scores, expressions if with_expressions else None
+    return {
+        "landmarks_px": points,
+        "scores": scores,
+        "expression_scores": expressions if with_expressions else None,
+    }
 
 
 def _array(faces: pa.Table, field: Any) -> np.ndarray:

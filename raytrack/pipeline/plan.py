@@ -68,13 +68,16 @@ class SequencePlan:
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
     """State of each stage's items; a stage is missing until it is known how many items it has."""
+    waits_for: tuple["SequencePlan", ...] = ()
+    """Plans that must have come as far as `waits_for_stage` before any of this one can begin."""
+    waits_for_stage: str = ""
     others: tuple[Stage, ...] = ()
     """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
     """Stages that were done before this run."""
     failures: dict[str, FailureRecord] = field(default_factory=dict)
     """Why this run gave a stage up."""
-    _num_frames: dict[str, int] = field(default_factory=dict)
+    _extents: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -96,13 +99,18 @@ class SequencePlan:
         return all(self.stage_done(stage.name) for stage in self.stages)
 
     @property
+    def waiting_for(self) -> list["SequencePlan"]:
+        """Plans that have not come as far as this one needs."""
+        return [plan for plan in self.waits_for if not plan.stage_done(self.waits_for_stage)]
+
+    @property
     def failed(self) -> bool:
         """Whether some stage has been given up."""
         return any(self.stage_failed(stage.name) for stage in self.stages)
 
     def chunk(self, stage: Stage, index: int) -> Chunk | None:
         """The frames of an item, where the stage is cut into chunks."""
-        return chunks(self._frames_of(stage.fan_out), self.chunk_frames)[index] if stage.fan_out else None
+        return self._chunks(stage)[index] if stage.fan_out else None
 
     def limit_s(self, stage: Stage, index: int) -> float:
         """Time limit of an item."""
@@ -110,8 +118,8 @@ class SequencePlan:
             return stage.timeout_s
         chunk = self.chunk(stage, index)
         counted = [other.fan_out for other in self.stages if other.fan_out]
-        num_frames = len(chunk.frames) if chunk else (self._frames_of(counted[0]) if counted else 0)
-        return stage.timeout_s + stage.frame_timeout_s * num_frames
+        num_frames, num_cameras = self._extent(counted[0]) if counted else (0, 0)
+        return stage.timeout_s + stage.frame_timeout_s * (len(chunk.frames) if chunk else num_frames * num_cameras)
 
     def part_paths(self, stage: Stage) -> tuple[Path, ...]:
         """The parts of a stage that is done, in order."""
@@ -122,13 +130,15 @@ class SequencePlan:
         for stage in self.stages:
             if stage.name in self.parts or (stage.fan_out and not self.stage_done(stage.fan_out)):
                 continue
-            count = len(chunks(self._frames_of(stage.fan_out), self.chunk_frames)) if stage.fan_out else 1
+            count = len(self._chunks(stage)) if stage.fan_out else 1
             self.parts[stage.name] = [
                 PartState.DONE if self._committed(stage, index, listings) else PartState.TODO for index in range(count)
             ]
 
     def ready(self) -> Iterator[tuple[Stage, int]]:
         """Items that can start now."""
+        if self.waiting_for:
+            return
         for stage in self.stages:
             if all(self.stage_done(name) for name in stage.needs):
                 states = self.parts.get(stage.name, ())
@@ -179,11 +189,17 @@ class SequencePlan:
             if path.is_dir() and path.name.rpartition("-")[2] not in current:
                 shutil.rmtree(path)
 
-    def _frames_of(self, stage_name: str) -> int:
-        if stage_name not in self._num_frames:
+    def _chunks(self, stage: Stage) -> list[Chunk]:
+        num_frames, num_cameras = self._extent(stage.fan_out)
+        return chunks(num_frames, self.chunk_frames, num_cameras)
+
+    def _extent(self, stage_name: str) -> tuple[int, int]:
+        """Numbers of frames and of cameras, as the stage that counts them says."""
+        if stage_name not in self._extents:
             (stage,) = (stage for stage in self.stages if stage.name == stage_name)
-            self._num_frames[stage_name] = read_number(stage.part_path(self.out, self.key, 0), "num_frames")
-        return self._num_frames[stage_name]
+            path = stage.part_path(self.out, self.key, 0)
+            self._extents[stage_name] = (read_number(path, "num_frames"), read_number(path, "num_cameras", 1))
+        return self._extents[stage_name]
 
     def _committed(self, stage: Stage, index: int, listings: FolderListings) -> bool:
         footer = read_footer(stage.part_path(self.out, self.key, index))
@@ -216,11 +232,13 @@ def plan_sequence(
 
     Raises:
         AssetError: An asset is not known.
+        ConfigError: No camera of a rig is taken.
         InputError: The footage is not there or cannot be read, or its ground truth is of another clip.
     """
-    sources = source_digests(sequence, frozenset(name for stage in stages for name in stage.sources), digests)
-    fingerprints: dict[str, str] = {}
     config = config.for_sequence(sequence)
+    fields = frozenset(name for stage in stages for name in stage.sources)
+    sources = source_digests(sequence, fields, digests, config.capture)
+    fingerprints: dict[str, str] = {}
     for stage in stages:
         fingerprints[stage.name] = fingerprint(
             stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints
@@ -243,7 +261,7 @@ def plan_sequence(
     plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
     needs_truth = any("ground_truth" in stage.sources and stage.name not in plan.cached for stage in stages)
     if sequence.ground_truth and needs_truth and source_path(sequence.ground_truth).exists():
-        check_truth(sequence, config.extract)
+        check_truth(sequence, config.extract, config.capture)
     return plan
 
 

@@ -6,11 +6,14 @@ import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
 from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
+from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import ConfigError
+from raytrack.export.config import DatasetFormatName, dataset_path
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
@@ -23,12 +26,11 @@ _SEQUENCE_OUTPUTS = (
     "frames/{}",
     "tracks/{}",
     "render/{}",
-    "export/{}",
     "preview/{}.mp4",
     ".work/{}",
     # What a run that was interrupted had not finished.
     "render/.tmp-{}",
-    "export/.tmp-{}",
+    *(dataset_path(name, prefix + "{}") for name in get_args(DatasetFormatName) for prefix in ("", ".tmp-")),
 )
 
 
@@ -112,7 +114,12 @@ def _keep_sequences(path: Path, config: RunConfig | None, kept: tuple[SequenceCo
 
 def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
     """Remember the digests of the kept sequences' files alone: the names of files may tell who is in them."""
-    sources = {source for one in kept for source in (one.video, one.masks, one.ground_truth) if source}
+    sources = {
+        source
+        for one in kept
+        for source in (one.video, one.masks, one.plate, one.ground_truth, *_recording_paths(one))
+        if source
+    }
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         entries = [entry for entry in entries if sources & {entry[0], *map(str, Path(entry[0]).parents)}]
@@ -124,6 +131,14 @@ def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
 
 
+def _recording_paths(sequence: SequenceConfig) -> list[str]:
+    """Files and folders that a recording of calibrated cameras is read from."""
+    if not sequence.is_rig:
+        return []
+    layout = Layout(kind=sequence.dataset, root=Path(sequence.root))
+    return [str(path) for path in layout.inputs(sequence.key.subject, sequence.sequence)]
+
+
 def _forget_scores(path: Path, names: Collection[str]) -> None:
     """Take sequences out of the summary; one that cannot be read goes as a whole."""
     try:
@@ -133,6 +148,8 @@ def _forget_scores(path: Path, names: Collection[str]) -> None:
         return
     except (ValueError, KeyError, TypeError, AttributeError):
         summary = {}
+    if "unions" in summary:
+        summary["unions"] = {name: entry for name, entry in summary["unions"].items() if name not in names}
     if not summary.get("sequences"):
         path.unlink()
         return

@@ -1,5 +1,6 @@
 """Environment variables that must be set before Ray is imported; no import of Ray itself."""
 
+import json
 import os
 import secrets
 from pathlib import Path
@@ -9,10 +10,27 @@ from raytrack.pipeline.worker import ONE_THREAD
 WORKER_ENVIRONMENT: dict[str, str] = {**ONE_THREAD, "OMP_WAIT_POLICY": "PASSIVE"}
 """Of workers: their threads do not wait for each other by keeping CPUs busy that other workers need."""
 
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray tells a submitted job's driver about the job in it."""
+
 
 def cluster_address() -> str:
     """Address of the cluster to work on; "" where there is none, also where `RAY_ADDRESS` is empty."""
     return os.environ.get("RAY_ADDRESS", "").strip()
+
+
+def in_submitted_job() -> bool:
+    """Whether this is the driver of a job that a cluster was given, which then is there for sure."""
+    return bool(os.environ.get(_JOB_VARIABLE))
+
+
+def cluster_worker_environment() -> dict[str, str]:
+    """`WORKER_ENVIRONMENT`, less what the submitted job sets itself: Ray takes no variable from both."""
+    try:
+        own = json.loads(os.environ.get(_JOB_VARIABLE) or "{}")["runtime_env"]["env_vars"]
+    except (ValueError, KeyError, TypeError):
+        own = {}
+    return {name: value for name, value in WORKER_ENVIRONMENT.items() if name not in own}
 
 
 def prepare_environment(work_folder: Path) -> None:

@@ -17,7 +17,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from raytrack.errors import ConfigError
-from raytrack.pipeline.ray_environment import WORKER_ENVIRONMENT, cluster_address
+from raytrack.pipeline.capacity import CONFIG_VARIABLE, Capacity, NodeKind, autoscaled_kinds, planned_capacity
+from raytrack.pipeline.ray_environment import cluster_address, cluster_worker_environment, in_submitted_job
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import Failure, ItemResult, WorkItem, run_item, watchdog_path
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 << 20  # Items pass rows of a few hundred bytes; pictures go through files.
 _CONNECT_S = 30.0
+_LOOK_S = 2.0
+"""So often a cluster is looked at anew: nodes come and go."""
 _START_ERRORS = (RuntimeError, OSError, ValueError, AssertionError, RayError)
 _NODE_WORDS = ("node has died", "node was terminated", "node failure", "node died", "unreachable")
 
@@ -68,28 +71,41 @@ class RayExecutor:
         self._stages = stages
         self._in_flight: dict[Any, tuple[WorkItem, Any, float]] = {}
         self._owns_ray = False
+        self._looked_at = 0.0
+        self._kinds: tuple[NodeKind, ...] = ()
+        self._gpu_node_cpus: float = 0
         self.cpus: float = 1
         self.largest_node_cpus: float = 1
+        self.largest_node_gpus: float = 0
 
     def __enter__(self) -> "RayExecutor":
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             with _kept_signal_handler():
                 self._connect()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self.cpus = max(1.0, sum(node.get("CPU", 0) for node in nodes))
-        self.largest_node_cpus = max([node.get("CPU", 0) for node in nodes], default=1.0)
-        self._preflight(nodes)
+        self._kinds = autoscaled_kinds() if cluster_address() else ()
+        self._preflight(self._look())
         return self
+
+    def _look(self) -> Capacity:
+        """See how much work can be given out now."""
+        present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        capacity = planned_capacity(present, self._kinds)
+        self.cpus = max(1.0, capacity.cpus)
+        self.largest_node_cpus = max(1.0, capacity.largest_node_cpus)
+        self.largest_node_gpus = max((node.get("GPU", 0) for node in capacity.nodes), default=0)
+        self._gpu_node_cpus = max((node.get("CPU", 0) for node in capacity.nodes if node.get("GPU", 0)), default=0)
+        self._looked_at = time.monotonic()
+        return capacity
 
     def _connect(self) -> None:
         address = cluster_address()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address:
+        if address and not in_submitted_job():
             _check_cluster(address)
         try:
             if address:
-                ray.init(address=address, runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)}, **quiet)
+                ray.init(address=address, runtime_env={"env_vars": cluster_worker_environment()}, **quiet)
                 return
             ray.init(
                 address="local",
@@ -101,14 +117,20 @@ class RayExecutor:
         except _START_ERRORS as error:
             raise _not_started(address, str(error)) from error
 
-    def _preflight(self, nodes: list[dict[str, float]]) -> None:
+    def _preflight(self, capacity: Capacity) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
+        if not capacity.largest_node_cpus:
+            raise ConfigError(
+                "no node of this cluster has a CPU to work with; if it starts nodes when there is work, say so in "
+                f"{CONFIG_VARIABLE} (docs/cluster.md)"
+            )
         for stage in self._stages:
-            wanted = {"GPU": stage.resources.gpus, "memory": stage.resources.memory_gb * 2**30}
-            if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+            gpus = stage.resources.gpus if stage.resources.gpu_required else 0
+            wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
+            if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in capacity.nodes):
                 raise ConfigError(
-                    f"stage {stage.name!r} needs {stage.resources.gpus} GPUs and {stage.resources.memory_gb} GB of "
-                    f"memory on one node; no node of this {'machine' if self._owns_ray else 'cluster'} has as much"
+                    f"stage {stage.name!r} needs {gpus} GPUs and {stage.resources.memory_gb} GB of memory on one "
+                    f"node; no node of this {'cluster' if cluster_address() else 'machine'} has as much"
                 )
 
     def __exit__(self, *details: object) -> None:
@@ -125,7 +147,10 @@ class RayExecutor:
     def submit(self, item: WorkItem) -> None:
         """Hand an item to Ray's scheduler."""
         stage = item.stage
-        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": stage.resources.gpus}
+        gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
+        # Nodes with GPUs may have fewer CPUs than others.
+        cpus = min(item.context.cpus, self._gpu_node_cpus) if gpus else item.context.cpus
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if stage.resources.memory_gb:
             options["memory"] = int(stage.resources.memory_gb * 2**30)
         if stage.actor:
@@ -133,12 +158,14 @@ class RayExecutor:
             ref = actor.run.remote(item)
         else:
             actor = None
-            task = _gpu_task if stage.resources.gpus else _task
+            task = _gpu_task if gpus else _task
             ref = task.options(**options, scheduling_strategy="SPREAD").remote(item)
         self._in_flight[ref] = (item, actor, time.perf_counter())
 
     def wait(self, timeout_s: float) -> list[tuple[WorkItem, ItemResult]]:
         """Items that have ended; empty after `timeout_s` without any."""
+        if cluster_address() and time.monotonic() - self._looked_at > _LOOK_S:
+            self._look()
         ended, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
         return [settled for ref in ended if (settled := self._settle(ref)) is not None]
 

@@ -1,23 +1,25 @@
 """What a person reads at the end of a run, and when asking how far it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raytrack.config import load_job
 from raytrack.errors import ConfigError
+from raytrack.export.config import dataset_path
 from raytrack.pipeline.display import clock
 from raytrack.pipeline.inventory import Inventory, known_keys, take_inventory
 from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
-from raytrack.pipeline.outcome import RunReport, SequenceOutcome
+from raytrack.pipeline.outcome import RunReport, UnionOutcome
 from raytrack.pipeline.plan import SequencePlan
-from raytrack.pipeline.records import last_failures
+from raytrack.pipeline.records import FailureRecord, last_failures
 from raytrack.pipeline.run import CONFIG_FILE, plan_job
 from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores
+from raytrack.pipeline.unions import UNION, plan_unions
 
 _RESULTS = (("preview", "preview/{}.mp4"), ("dataset", "export/{}"), ("track", "tracks/{}"), ("frames", "frames/{}"))
 
@@ -37,20 +39,36 @@ def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool =
         if outcome.finished and not quiet:
             screen.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
         if not outcome.finished:
-            _write_failures(outcome, screen)
+            _write_failures(name, outcome.failures, screen)
+    for union in report.unions:
+        _write_union(union, report, screen, quiet=quiet)
+    for note in () if quiet else report.notes:
+        screen.write(f"{note}\n")
     finished = sum(outcome.finished for outcome in report.outcomes)
     if not quiet:
         where = f"; scores in {report.out / SUMMARY_FILE}" if report.summary else ""
         total = len(report.outcomes)
         plural = "s" * (total != 1)
         screen.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")
-    if finished < len(report.outcomes):
+    if report.exit_code:
         screen.write(f"to try again: {retry}\n")
 
 
-def _write_failures(outcome: SequenceOutcome, screen: Screen) -> None:
-    for failure in outcome.failures:
-        screen.write(f"{outcome.key.sequence}: {failure.stage} failed ({failure.kind}): {failure.error}\n")
+def _write_union(union: UnionOutcome, report: RunReport, screen: Screen, *, quiet: bool) -> None:
+    name = union.plan.name
+    entry = (report.summary or {}).get("unions", {}).get(name)
+    if union.plan.finished and not quiet:
+        words, formats = "", union.plan.configs[UNION.name].value["formats"]
+        if entry:
+            tested = " ".join(entry["test_sequences"])
+            words = f"{len(entry['members'])} sequences, {entry['num_timesteps']} timesteps, tested by {tested}; "
+        screen.write(f"{name}: {words}dataset {report.out / dataset_path(formats[0], name)}\n")
+    _write_failures(name, union.failures, screen)
+
+
+def _write_failures(name: str, failures: Sequence[FailureRecord], screen: Screen) -> None:
+    for failure in failures:
+        screen.write(f"{name}: {failure.stage} failed ({failure.kind}): {failure.error}\n")
         if failure.kind == "bug":
             screen.write(f"{failure.traceback}this is a fault of raytrack: please report it with these lines\n")
 
@@ -66,10 +84,22 @@ def _scores_in_words(entry: Mapping[str, Any]) -> str:
         ("frames", "{} frames"),
     )
     words = [text.format(entry[name]) for name, text in spelled if entry.get(name) is not None]
+    if cameras := entry.get("cameras"):
+        words.append(_cameras_in_words(cameras))
     truth = entry.get("ground_truth") or {}
     if truth.get("face_error_mm") is not None:
         words.append(f"truth: face {truth['face_error_mm']:.2f} mm, landmarks {truth['landmark_error_px']:.2f} px")
     return ", ".join(words) + "; " if words else ""
+
+
+def _cameras_in_words(cameras: Mapping[str, Any]) -> str:
+    """How many cameras there are, and which of them the track explains worst."""
+    scored = {name: scores["l1"] for name, scores in cameras.items() if scores["l1"] is not None}
+    plural = "s" * (len(cameras) != 1)
+    if len(scored) < 2:
+        return f"{len(cameras)} camera{plural}"
+    worst = max(scored, key=lambda name: scored[name])
+    return f"{len(cameras)} cameras, worst {worst} with {cameras[worst]['psnr_db']:.1f} dB"
 
 
 def _places(out: Path, name: str) -> str:
@@ -104,6 +134,9 @@ def write_status(out: Path, screen: Screen) -> None:
                 screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
+    for plan in plan_unions(config, out.resolve(), plans, unreadable).plans:
+        screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
+        screen.write(_stage_in_words(plan, UNION.name) + "\n")
     ours = {sequence.key for sequence in config.sequences}
     for key in known_keys(out.resolve()):
         if key not in ours:

@@ -20,13 +20,14 @@ from raytrack.pipeline.driver import Driver
 from raytrack.pipeline.executor import Executor, SequentialExecutor, available_cpus
 from raytrack.pipeline.leftovers import remove_namesakes
 from raytrack.pipeline.lock import sole_writer
-from raytrack.pipeline.outcome import RunReport, SequenceOutcome
+from raytrack.pipeline.outcome import RunReport, SequenceOutcome, UnionOutcome
 from raytrack.pipeline.plan import SequencePlan, plan_sequence
 from raytrack.pipeline.ray_environment import cluster_address, prepare_environment
 from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
+from raytrack.pipeline.unions import UNION, UnionPlans, plan_unions, remove_stale_unions
 from raytrack.pipeline.warm import compile_kernels
 from raytrack.tables.keys import SequenceKey
 
@@ -74,15 +75,20 @@ def run_job(
             digests = Digests(out / ".work" / DIGESTS_FILE)
             plans, unreadable = plan_job(config, out, stages, digests, others)
             digests.save()
-            _work(config, out, stages, plans, run_id=run_id, sequential=sequential, display=display)
+            unions = plan_unions(config, out, plans, unreadable)
+            _work(config, out, stages, plans, unions, run_id=run_id, sequential=sequential, display=display)
             outcomes = _outcomes(config, out, plans, unreadable)
+            union_outcomes = tuple(UnionOutcome(plan=plan, failures=_failures(out, plan)) for plan in unions.plans)
+            for name in remove_stale_unions(out):
+                logger.warning("%s: removed, for the datasets that it was made of have changed", name)
             seconds = time.perf_counter() - started
             summary = None
             if any(stage.name == SCORES_STAGE for stage in stages) or (out / SUMMARY_FILE).is_file():
-                summary = write_summary(out, outcomes, known_stages, seconds)
+                summary = write_summary(out, outcomes, known_stages, seconds, union_outcomes)
     except OSError as error:
         raise _as_output_error(error, out) from error
-    return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary)
+    notes = (*unions.notes, *(union.note for union in union_outcomes if union.note))
+    return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary, unions=union_outcomes, notes=notes)
 
 
 def plan_job(
@@ -119,6 +125,7 @@ def _work(
     out: Path,
     stages: tuple[Stage, ...],
     plans: list[SequencePlan],
+    unions: UnionPlans,
     *,
     run_id: str,
     sequential: bool,
@@ -129,8 +136,8 @@ def _work(
     address = cluster_address()
     runs_on = f"cluster {address}" if address and not sequential else f"{cpus} CPU" + "s" * (cpus != 1)
     if display is not None:
-        display.planned(plans, stages, runs_on)
-    if all(plan.finished for plan in plans):
+        display.planned(plans, stages, runs_on, unions.plans)
+    if all(plan.finished for plan in (*plans, *unions.plans)):
         return
     _check_assets(config, plans)
     tight = check_space(config, out, plans)
@@ -139,7 +146,7 @@ def _work(
     if not sequential and not address:
         compile_kernels(plans)
     driver = Driver(
-        plans,
+        [*plans, *unions.plans],
         run_id=run_id,
         time_limit_factor=config.pipeline.time_limit_factor,
         watcher=display or Display.silent(),
@@ -181,10 +188,14 @@ def _outcomes(
             outcomes.append(SequenceOutcome(key=key, plan=None, failures=(failure,)))
             continue
         plan = by_key[key]
-        failures = {**last_failures(out, key, plan.fingerprints), **plan.failures}
-        open_failures = tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
-        outcomes.append(SequenceOutcome(key=key, plan=plan, failures=open_failures))
+        outcomes.append(SequenceOutcome(key=key, plan=plan, failures=_failures(out, plan)))
     return tuple(outcomes)
+
+
+def _failures(out: Path, plan: SequencePlan) -> tuple[FailureRecord, ...]:
+    """The latest final failure of each stage that is not done."""
+    failures = {**last_failures(out, plan.key, plan.fingerprints), **plan.failures}
+    return tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
 
 
 def _record(out: Path, key: SequenceKey, failure: FailureRecord) -> None:
@@ -210,7 +221,9 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
 
 
 def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -> None:
-    for namesake in remove_namesakes(out, [sequence.key for sequence in config.sequences], stages):
+    keys = [sequence.key for sequence in config.sequences]
+    keys += config.union_members() if config.union is not None else ()
+    for namesake in remove_namesakes(out, keys, (*stages, UNION)):
         logger.warning(
             "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
             namesake.sequence,

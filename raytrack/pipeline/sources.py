@@ -1,14 +1,21 @@
 """Where the files that a job names are, and the digests of what they hold."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raytrack.assets import asset_path, asset_sha256
 from raytrack.config import SequenceConfig
+from raytrack.datasets.config import CaptureConfig
 from raytrack.errors import InputError
 from raytrack.pipeline.digests import Digests
 
+if TYPE_CHECKING:
+    from raytrack.datasets.rig_files import RigFiles
+
 _ASSETS = "assets:"
+_READERS = 8
 
 
 def source_path(source: str) -> Path:
@@ -64,11 +71,110 @@ def _folder_sha256(path: Path, digests: Digests) -> str:
     return digest.hexdigest()
 
 
-def source_digests(sequence: SequenceConfig, fields: frozenset[str], digests: Digests) -> dict[str, str]:
+def source_digests(
+    sequence: SequenceConfig, fields: frozenset[str], digests: Digests, capture: CaptureConfig | None = None
+) -> dict[str, str]:
     """Digest of the content behind each of the named fields of a sequence's configuration.
+
+    Of a recording of calibrated cameras `video` stands for all that decides what the pictures show, and `plate` for
+    the clean plates, both of the cameras that are taken; `masks` for those of every camera.
+
+    Args:
+        sequence: The sequence.
+        fields: Names of fields that hold files or folders.
+        digests: What is known of files already.
+        capture: Which cameras are taken, and what is done to their pictures.
 
     Raises:
         AssetError: A shipped file is not known.
+        ConfigError: No camera is taken.
         InputError: A file is not there or cannot be read.
     """
+    if sequence.is_rig:
+        return _rig_digests(sequence, fields, digests, capture or CaptureConfig())
     return {name: content_sha256(getattr(sequence, name), digests) for name in sorted(fields)}
+
+
+def recording_state(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[tuple[str, int, int], ...]:
+    """What tells the files of a recording from those of another time: their paths, times of change and sizes.
+
+    Raises:
+        ConfigError: No camera is taken.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    if sequence.is_rig:
+        files = _files_of(sequence, capture)
+        paths = (*files.of_pictures, *files.of_plates)
+    else:
+        paths = (source_path(sequence.video),)
+    states = ((path, path.stat()) for path in paths if path.exists())
+    return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in states)
+
+
+def taken_cameras(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[str, ...]:
+    """The calibrated cameras of a sequence that are taken, by place; none of monocular footage.
+
+    Raises:
+        ConfigError: No camera is taken.
+        InputError: Footage or calibration is missing or cannot be used.
+    """
+    return tuple(_files_of(sequence, capture).places) if sequence.is_rig else ()
+
+
+def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
+    # Heavy, and most jobs have no rig.
+    from raytrack.datasets.registry import recording_files  # noqa: PLC0415
+
+    return recording_files(sequence.dataset, Path(sequence.root), sequence.subject, sequence.sequence, capture)
+
+
+def _rig_digests(
+    sequence: SequenceConfig, fields: frozenset[str], digests: Digests, capture: CaptureConfig
+) -> dict[str, str]:
+    """`source_digests` of a recording of calibrated cameras."""
+    found = {name: content_sha256(getattr(sequence, name), digests) for name in fields - {"video", "plate", "masks"}}
+    if "masks" in fields:
+        found["masks"] = _mask_folders_sha256(sequence.masks, digests)
+    # These stand for the recording where its files are gone and the last known digests count.
+    folder = Path(sequence.root, sequence.subject, sequence.sequence)
+    places = {name: folder / f".{name}" for name in ("video", "plate") if name in fields}
+    if not places:
+        return found
+    try:
+        files = _files_of(sequence, capture)
+    except InputError:
+        known = {name: digests.of_missing(place) for name, place in places.items()}
+        if None in known.values():
+            raise
+        return {**found, **{name: digest for name, digest in known.items() if digest is not None}}
+    for name, place in places.items():
+        paths = files.of_pictures if name == "video" else files.of_plates
+        found[name] = _files_sha256([path for path in paths if path.is_file()], files.root, digests)
+        digests.remember_folder(place, found[name])
+    return found
+
+
+def _mask_folders_sha256(masks: str, digests: Digests) -> str:
+    """Digest of the masks in all folders of a folder."""
+    if not masks:
+        return ""
+    digest = hashlib.sha256()
+    for folder in sorted(path for path in Path(masks).glob("cam_*") if path.is_dir()):
+        digest.update(f"{folder.name}\0{content_sha256(str(folder), digests)}\0".encode())
+    return digest.hexdigest()
+
+
+def _files_sha256(paths: list[Path], root: Path, digests: Digests) -> str:
+    """Digest of the paths, within a folder, and of the contents of several files."""
+    digest = hashlib.sha256()
+    try:
+        unknown = [path for path in paths if not digests.knows(path)]
+        if unknown:
+            # Rigs record gigabytes, and one reader leaves the disk idle.
+            with ThreadPoolExecutor(_READERS) as pool:
+                list(pool.map(digests.of_file, unknown))
+        for path in paths:
+            digest.update(f"{path.relative_to(root).as_posix()}\0{digests.of_file(path)}\0".encode())
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from raytrack import __version__
-from raytrack.config import RunConfig, SequenceConfig, to_mapping
+from raytrack.config import Device, RunConfig, SequenceConfig, to_mapping
 from raytrack.pipeline.code import code_sha256, module_sha256
 from raytrack.pipeline.item_progress import write_progress
 from raytrack.tables.keys import SequenceKey
@@ -29,17 +29,22 @@ class Resources:
     cpus: float = 1
     """At most; a node with fewer gives what it has."""
     gpus: float = 0
+    gpu_required: bool = True
+    """Whether it waits for a GPU; else it runs on the CPU where no node has one."""
     memory_gb: float = 0
     """Of main memory; 0 reserves none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A run of frames, `start` to `stop` (exclusive), in the numbering of the run."""
+    """A run of one camera's frames, `start` to `stop` (exclusive), in the numbering of the run."""
 
     index: int
+    """Among all chunks of the sequence: those of the first camera, then those of the second, and so on."""
     start: int
     stop: int
+    view: int = 0
+    """Which of the cameras taken."""
 
     @property
     def frames(self) -> range:
@@ -79,6 +84,9 @@ class StageContext:
     """The frames to work on, where the stage is cut into chunks."""
     cpus: int = 1
     """Threads that may compute at once. No result may depend on it."""
+    device: Device = "cpu"
+    """Where networks and renderers run: `cuda` and `auto` have a GPU reserved, which `auto` need not use. Results may
+    differ by rounding."""
     attempt: int = 1
 
     @property
@@ -101,8 +109,13 @@ class StageContext:
         """Where the item may leave checkpoints; another configuration or footage has another folder."""
         return self.work_folder / f"{self.item}-{self.fingerprint[:16]}"
 
-    def read(self, stage: str, *, chunk: int | None = None) -> pa.Table:
+    def read(self, stage: str, *, chunk: int | None = None, table: str = "") -> pa.Table:
         """Rows of a stage before this one: all, or those of one chunk.
+
+        Args:
+            stage: The stage.
+            chunk: Index of the chunk.
+            table: A further table that the stage wrote, instead of its own.
 
         Raises:
             RaytrackError: A table is damaged.
@@ -111,6 +124,8 @@ class StageContext:
         if stage not in self.parts:
             raise ValueError(f"stage {self.stage!r} reads {stage!r}, which is not among its `after` {list(self.parts)}")
         paths = self.parts[stage]
+        if table:
+            paths = tuple(part_path(self.out, table, self.key, path.stem.removeprefix("part-")) for path in paths)
         return read_parts(paths if chunk is None else paths[chunk : chunk + 1])
 
     def progress(self, done: float, total: float, note: str = "") -> None:
@@ -146,7 +161,8 @@ class Stage:
     after: tuple[str, ...] = ()
     """Stages whose results the function reads."""
     fan_out: str = ""
-    """Name of the stage whose column `num_frames` says how many frames there are to cut into chunks; else one item."""
+    """Name of the stage whose columns `num_frames` and `num_cameras` (1 where it has none) say what there is to cut
+    into chunks; else one item."""
     compiles: bool = False
     """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False
@@ -155,7 +171,7 @@ class Stage:
     timeout_s: float = 600
     """Time limit of one item, counted from its start."""
     frame_timeout_s: float = 0
-    """Added to the time limit for each frame of the item: of its chunk, else of the sequence."""
+    """Added to the time limit for each picture of the item: of its chunk, else of all the sequence's cameras."""
     retries: int = 2
     """How often an item is tried again after a transient or system failure."""
     folders: tuple[str, ...] = ()
@@ -214,10 +230,19 @@ def fingerprint(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def chunks(num_frames: int, chunk_frames: int) -> list[Chunk]:
-    """Cut frames into chunks whose bounds depend on nothing but these two numbers."""
+def chunks(num_frames: int, chunk_frames: int, num_cameras: int = 1) -> list[Chunk]:
+    """Cut each camera's frames into chunks whose bounds depend on nothing but these numbers."""
     starts = range(0, num_frames, chunk_frames)
-    return [Chunk(index=i, start=start, stop=min(start + chunk_frames, num_frames)) for i, start in enumerate(starts)]
+    return [
+        Chunk(
+            index=view * len(starts) + place,
+            start=start,
+            stop=min(start + chunk_frames, num_frames),
+            view=view,
+        )
+        for view in range(num_cameras)
+        for place, start in enumerate(starts)
+    ]
 
 
 def select(stages: tuple[Stage, ...], targets: tuple[str, ...]) -> tuple[Stage, ...]:

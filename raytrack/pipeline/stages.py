@@ -6,9 +6,20 @@ from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.executor import available_cpus
+from raytrack.pipeline.ray_environment import cluster_address
 from raytrack.pipeline.stage import Resources, Stage
-from raytrack.pipeline.stages_footage import EXTRACT, LANDMARKS, MATTE, PROBE, SHRINK
+from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
+from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
+
+_MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
+_NETWORK_GPUS = 0.125
+"""The networks are small, and between them each process decodes and writes pictures: eight keep one GPU busy."""
+_DRAWING_GPUS = 0.25
+"""A fit at tracking size takes about 2 GB and leaves a GPU idle while it solves rows on the CPU."""
+
+_CLUSTER_SEQUENCE_CPUS = 4
+"""What the driver's machine has says nothing about the others. More CPUs for one sequence pay off less and less."""
 
 
 def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, ...]:
@@ -19,22 +30,33 @@ def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, .
         sequential: Whether one thing is done after the other.
     """
     cpus = Resources(cpus=_sequence_cpus(config, sequential=sequential))
+    networks, drawing = _network_resources(config), cpus
+    if config.track.renderer == "nvdiffrast":
+        drawing = dataclasses.replace(cpus, gpus=_DRAWING_GPUS)
     return (
         PROBE,
         EXTRACT,
         SHRINK,
-        MATTE,
-        LANDMARKS,
-        dataclasses.replace(TRACK, resources=cpus),
-        dataclasses.replace(RENDER, resources=cpus),
+        dataclasses.replace(MATTE, resources=networks if config.matting in _MATTING_NETWORKS else MATTE.resources),
+        dataclasses.replace(LANDMARKS, resources=networks),
+        dataclasses.replace(TRACK, resources=drawing),
+        dataclasses.replace(RENDER, resources=drawing),
         dataclasses.replace(EXPORT, resources=cpus),
     )
+
+
+def _network_resources(config: RunConfig) -> Resources:
+    """Of the stages that run networks over frames."""
+    device = config.pipeline.device
+    return Resources(gpus=0 if device == "cpu" else _NETWORK_GPUS, gpu_required=device == "cuda")
 
 
 def _sequence_cpus(config: RunConfig, *, sequential: bool) -> int:
     """CPUs for a sequence's long steps: those that there are, shared out among the sequences that run at once."""
     if config.pipeline.track_cpus is not None:
         return config.pipeline.track_cpus
+    if cluster_address() and not sequential:
+        return _CLUSTER_SEQUENCE_CPUS
     cpus = config.pipeline.cpus or available_cpus()
     at_once = 1 if sequential else max(1, min(len(config.sequences), cpus))
     return max(1, cpus // at_once)
@@ -44,23 +66,27 @@ def check_job(config: RunConfig) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
     Raises:
-        ConfigError: There is no such head, it has no such region, or the footage is of a kind that is not tracked yet.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
-    rigs = [sequence.dataset for sequence in config.sequences if sequence.root]
-    if rigs:
-        raise ConfigError(f"{rigs[0]}: datasets of calibrated cameras can be read but not tracked yet")
     weights_identity(config.matting, config.matting_weights)
     weights_identity(
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights
     )
     occluded = {name: None for sequence in config.sequences for name in config.for_sequence(sequence).track.occluded}
-    if config.head == DEFAULT_HEAD and not occluded:
+    plain = config.export.formats == ("nerf",) and config.track.texture_model != "pca"
+    if config.head == DEFAULT_HEAD and not occluded and plain:
         return
     head_identity(config)
-    from raytrack.head.library import load_head  # noqa: PLC0415 (takes a second, and is seldom needed)
+    # These take a second, and are seldom needed.
+    from raytrack.export.formats import check_export  # noqa: PLC0415
+    from raytrack.fit.albedo import check_texture_model  # noqa: PLC0415
+    from raytrack.head.library import load_head  # noqa: PLC0415
 
-    regions = load_head(config.head).regions
+    head = load_head(config.head)
+    check_texture_model(head, config.track)
+    check_export(head, config.export, of_rigs=any(sequence.is_rig for sequence in config.sequences))
+    regions = head.regions
     for name in occluded:
         if name not in regions:
             raise ConfigError(f"the head has no region {name!r} to be occluded; regions: {', '.join(sorted(regions))}")

@@ -1,18 +1,23 @@
 """Stages that work on a whole sequence: tracking, the final pictures and scores, the dataset."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
 from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
-from raytrack.export.config import ExportConfig
+from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
+from raytrack.head.names import head_path
+from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
 from raytrack.tables.schemas import (
+    CAMERA_SCORE_NAMES,
+    CAMERA_SCORES,
     EXPORTS,
     SCORE_NAMES,
     SCORES,
@@ -40,25 +45,32 @@ def track_path(name: str) -> str:
 
 def track(context: StageContext) -> StageOutput:
     """Fit the head to the sequence; goes on from its checkpoints."""
+    import torch
+
+    from raytrack.fit.albedo import base_albedo
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
     def tell(progress: Progress) -> None:
         context.progress(progress.done, progress.total, progress.stage)
 
+    torch_device(context)  # refuses at once where the renderer would need a GPU that is not there
     head = load_head(context.head)
     fitted = track_sequence(
-        read_observation(context),
+        read_views(context),
         head,
         dataclasses.replace(context.config["track"], num_threads=context.cpus),
         checkpoint_folder=context.checkpoint_folder,
         on_progress=tell,
     )
+    (recording,) = context.read("probe").to_pylist()
+    if turn := recording["capture_from_tracker"]:
+        fitted = dataclasses.replace(fitted, capture_from_world=torch.tensor(turn, dtype=torch.float32))
     path = context.out / track_path(context.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fitted.save(path, base_albedo=head.albedo)
+    fitted.save(path, base_albedo=base_albedo(head, fitted.texture_coefficients, len(fitted.texture)))
     saved = Track.load(path)
     return StageOutput(
         rows=_track_rows(saved),
@@ -104,19 +116,19 @@ def render(context: StageContext) -> StageOutput:
     from raytrack.export.truth import GroundTruth
     from raytrack.fit.track import Track
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
     name, truth = context.name, None
     if context.sequence.ground_truth:
         truth = GroundTruth.load(source_path(context.sequence.ground_truth))
-        truth = truth.of_frames(context.read("frames")["source_frame"].to_numpy())
-    observation = read_observation(context)
+        truth = truth.of_frames(_source_frames(context.read("frames")))
     preview = f"preview/{name}.mp4"
     (context.out / "preview").mkdir(exist_ok=True)
-    scores = draw_sequence(
+    views = _counted(context, read_views(context))
+    found = draw_sequence(
         Track.load(context.out / track_path(name)),
         load_head(context.head),
-        dataclasses.replace(observation, load_image=_counted(context, observation.load_image, observation.num_frames)),
+        views,
         render_folder=context.out / "render" / name,
         preview_path=context.out / preview,
         config=context.config["export"],
@@ -124,26 +136,35 @@ def render(context: StageContext) -> StageOutput:
         num_threads=context.cpus,
         truth=truth,
     )
-    num_frames = observation.num_frames
     rows = [
-        {"kind": "render", "path": f"render/{name}", "num_frames": num_frames},
-        {"kind": "preview", "path": preview, "num_frames": num_frames},
+        {"kind": "render", "path": f"render/{name}", "num_frames": views[0].num_frames},
+        {"kind": "preview", "path": preview, "num_frames": views[0].num_frames},
     ]
+    also = {"scores": _scores_row(found.scores, found.ground_truth)}
+    if context.sequence.is_rig:
+        also["camera_scores"] = _camera_rows(found.per_camera)
     return StageOutput(
         rows=pa.Table.from_pylist(rows, schema=EXPORTS),
         files=(*_files_under(context.out, f"render/{name}"), preview),
-        also={"scores": _scores_row(scores.scores, scores.ground_truth)},
+        also=also,
     )
 
 
-def _counted(context: StageContext, load_image: Any, num_frames: int) -> Any:
-    """An image loader that tells how many frames have been asked for."""
+def _source_frames(frames: pa.Table) -> Any:
+    """Which frames of the footage were taken; alike in all cameras."""
+    camera = frames["camera"].to_numpy()
+    return frames["source_frame"].to_numpy()[camera == camera[0]]
+
+
+def _counted(context: StageContext, views: Sequence[Any]) -> tuple[Any, ...]:
+    """Views of which the first tells how many frames have been asked for."""
+    first, num_frames = views[0], views[0].num_frames
 
     def load(frame: int) -> Any:
         context.progress(frame, num_frames)
-        return load_image(frame)
+        return first.load_image(frame)
 
-    return load
+    return (dataclasses.replace(first, load_image=load), *views[1:])
 
 
 def _scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table:
@@ -152,33 +173,44 @@ def _scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Tabl
     return pa.Table.from_pylist([{**row, "has_ground_truth": truth is not None}], schema=SCORES)
 
 
+def _camera_rows(per_camera: Sequence[Any]) -> pa.Table:
+    rows = [
+        {"camera": camera.camera_index, "camera_id": camera.camera_id}
+        | {name: getattr(camera, name) for name in CAMERA_SCORE_NAMES}
+        for camera in per_camera
+    ]
+    return pa.Table.from_pylist(rows, schema=CAMERA_SCORES)
+
+
 def export(context: StageContext) -> StageOutput:
     """The sequence as a dataset."""
-    from raytrack.export.nerf import write_dataset
+    from raytrack.export.formats import write_datasets
     from raytrack.fit.track import Track
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_observation
+    from raytrack.pipeline.observation import read_views
 
-    observation = read_observation(context)
-    path = f"export/{context.name}"
-    dataset = write_dataset(
+    written = write_datasets(
         Track.load(context.out / track_path(context.name)),
         load_head(context.head),
-        context.out / path,
+        context.out,
+        context.name,
         context.config["export"],
-        load_image=_counted(context, observation.load_image, observation.num_frames),
-        load_alpha=observation.load_alpha,
+        views=_counted(context, read_views(context)),
         num_threads=context.cpus,
     )
-    row = {
-        "kind": "dataset",
-        "path": path,
-        "num_frames": dataset.num_frames,
-        "num_train": dataset.num_train,
-        "num_test": dataset.num_test,
-        "origin_m": list(dataset.origin_m),
-    }
-    return StageOutput(rows=pa.Table.from_pylist([row], schema=EXPORTS), files=_files_under(context.out, path))
+    rows = [
+        {
+            "kind": "dataset",
+            "path": one.path,
+            "num_frames": one.dataset.num_frames,
+            "num_train": one.dataset.num_train,
+            "num_test": one.dataset.num_test,
+            "origin_m": None if one.dataset.origin_m is None else list(one.dataset.origin_m),
+        }
+        for one in written
+    ]
+    files = [file for one in written for file in _files_under(context.out, one.path)]
+    return StageOutput(rows=pa.Table.from_pylist(rows, schema=EXPORTS), files=tuple(files))
 
 
 def _files_under(out: Path, folder: str) -> tuple[str, ...]:
@@ -195,7 +227,8 @@ def head_identity(config: RunConfig) -> dict[str, str]:
     if config.head == DEFAULT_HEAD:
         return {"name": DEFAULT_HEAD}
     try:
-        return {"name": Path(config.head).stem, "sha256": sha256_of(Path(config.head))}
+        path = head_path(config.head)
+        return {"name": path.stem, "sha256": sha256_of(path)}
     except OSError as error:
         raise ConfigError(f"head {config.head!r} is neither {DEFAULT_HEAD!r} nor a file that can be read") from error
 
@@ -264,6 +297,8 @@ EXPORT = Stage(
     after=(*_OBSERVED, "track"),
     timeout_s=1800,
     frame_timeout_s=30,
-    folders=("export/{sequence}", "export/.tmp-{sequence}"),
+    folders=tuple(
+        dataset_path(name, prefix + "{sequence}") for name in get_args(DatasetFormatName) for prefix in ("", ".tmp-")
+    ),
     cost=0.05,
 )

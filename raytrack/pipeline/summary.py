@@ -6,20 +6,25 @@ from typing import Any
 
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.inventory import known_keys, take_inventory
-from raytrack.pipeline.outcome import SequenceOutcome
+from raytrack.pipeline.outcome import SequenceOutcome, UnionOutcome
 from raytrack.pipeline.records import FailureRecord, stage_seconds
 from raytrack.pipeline.stage import Stage
+from raytrack.pipeline.unions import UNION, known_unions
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.schemas import SCORE_NAMES, TRUTH_NAMES
-from raytrack.tables.store import part_path, read_part
+from raytrack.tables.schemas import CAMERA_SCORE_NAMES, SCORE_NAMES, TRUTH_NAMES
+from raytrack.tables.store import part_path, read_footer, read_part
 
 SUMMARY_FILE = "summary.json"
-SCORES_TABLE = "scores"
+SCORES_TABLE, CAMERA_SCORES_TABLE = "scores", "camera_scores"
 SCORES_STAGE = "render"
 
 
 def write_summary(
-    out: Path, outcomes: tuple[SequenceOutcome, ...], stages: tuple[Stage, ...], seconds: float
+    out: Path,
+    outcomes: tuple[SequenceOutcome, ...],
+    stages: tuple[Stage, ...],
+    seconds: float,
+    unions: tuple[UnionOutcome, ...] = (),
 ) -> dict[str, Any]:
     """Write `summary.json` into the output folder, and give back what it says.
 
@@ -30,6 +35,7 @@ def write_summary(
         outcomes: How each sequence of the run ended.
         stages: All stages, in order.
         seconds: How long the run took.
+        unions: How each union of the run ended.
 
     Raises:
         OutputError: It cannot be written.
@@ -39,9 +45,26 @@ def write_summary(
     ours = {outcome.key for outcome in outcomes}
     sequences |= {key.sequence: _of_others(out, key, stages) for key in known_keys(out) if key not in ours}
     summary = {"run": {"seconds": round(seconds, 3)}, "sequences": sequences}
+    if united := _unions(out, unions):
+        summary["unions"] = united
     with replaced_file(out / SUMMARY_FILE) as temporary:
         temporary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
+
+
+def _unions(out: Path, outcomes: tuple[UnionOutcome, ...]) -> dict[str, Any]:
+    """What is said of unions: of those that there are, and of those that failed."""
+    entries: dict[str, Any] = {}
+    for key, row in known_unions(out):
+        entry = {name: value for name, value in row.items() if name != "member_fingerprints"}
+        footer = read_footer(part_path(out, UNION.table, key, UNION.part(0)))
+        seconds = stage_seconds(out, key, {UNION.name: footer.fingerprint}) if footer else {}
+        entries[key.sequence] = {**entry, "seconds": round(sum(seconds.values()), 3)}
+    for outcome in outcomes:
+        if outcome.failures:
+            failed = {one.stage: {"kind": one.kind, "error": one.error} for one in outcome.failures}
+            entries[outcome.plan.name] = {"failed": failed}
+    return entries
 
 
 def _of_this_run(out: Path, outcome: SequenceOutcome, stages: tuple[Stage, ...]) -> dict[str, Any]:
@@ -79,12 +102,17 @@ def _entry(
 
 
 def sequence_scores(out: Path, key: SequenceKey) -> dict[str, Any]:
-    """Scores of a sequence, as `summary.json` spells them; empty where it has none."""
+    """Scores of a sequence, and of each camera of a rig, as `summary.json` spells them; empty where it has none."""
     path = part_path(out, SCORES_TABLE, key, f"{SCORES_STAGE}-00000")
     if not path.is_file():
         return {}
     (row,) = read_part(path).to_pylist()
     scores = {name: row[name] for name in (*SCORE_NAMES, "frames")}
+    cameras = part_path(out, CAMERA_SCORES_TABLE, key, f"{SCORES_STAGE}-00000")
+    if cameras.is_file():
+        scores["cameras"] = {
+            one["camera_id"]: {name: one[name] for name in CAMERA_SCORE_NAMES} for one in read_part(cameras).to_pylist()
+        }
     if row["has_ground_truth"]:
         scores["ground_truth"] = {name: row[f"ground_truth_{name}"] for name in TRUTH_NAMES}
     return scores

@@ -42,9 +42,19 @@ class SequenceKey:
                     "beginning with a letter or digit"
                 )
 
+    @property
+    def is_union(self) -> bool:
+        """Whether it means the union of the subject's sequences."""
+        return self.sequence == union_name(self.subject)
+
     def partition(self) -> Path:
         """Hive-style folder of this sequence, relative to a table's folder."""
         return Path(f"dataset={self.dataset}", f"subject={self.subject}", f"sequence={self.sequence}")
+
+
+def union_name(subject: str) -> str:
+    """What the union of a subject's sequences is called; no sequence may be."""
+    return f"union_{subject}"
 
 
 def safe_name(text: str) -> str:

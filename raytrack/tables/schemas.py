@@ -8,11 +8,13 @@ import pyarrow as pa
 from jaxtyping import Shaped
 
 _REQUIRED = {"nullable": False}
+_CAMERA = (pa.field("camera", pa.int32(), **_REQUIRED), pa.field("camera_id", pa.string(), **_REQUIRED))
+"""Which camera a row is of: its place in the rig, and its name; 0 and "0" where there is but one, not calibrated."""
 
 
-def vector(*shape: int) -> pa.DataType:
-    """Float32 values of a fixed shape, as nested fixed-size lists."""
-    kind: pa.DataType = pa.float32()
+def vector(*shape: int, of: pa.DataType | None = None) -> pa.DataType:
+    """Values of a fixed shape, float32 unless said otherwise, as nested fixed-size lists."""
+    kind: pa.DataType = pa.float32() if of is None else of
     for length in reversed(shape):
         kind = pa.list_(kind, length)
     return kind
@@ -25,17 +27,37 @@ SEQUENCES = pa.schema(
         pa.field("codec", pa.string()),
         pa.field("num_source_frames", pa.int32(), **_REQUIRED),
         pa.field("num_frames", pa.int32(), **_REQUIRED),
+        pa.field("num_cameras", pa.int32(), **_REQUIRED),
         pa.field("height", pa.int32(), **_REQUIRED),
         pa.field("width", pa.int32(), **_REQUIRED),
         pa.field("duration_s", pa.float64(), **_REQUIRED),
         pa.field("has_alpha", pa.bool_(), **_REQUIRED),
+        pa.field("capture_from_tracker", vector(3, 3, of=pa.float64())),
     ]
 )
-"""One row. `num_frames` is the number taken, of `num_source_frames`; `duration_s` is from the start of the first one to
-the end of the last."""
+"""One row. `num_frames` is the number taken of each camera, of `num_source_frames`; `duration_s` is from the start of
+the first one to the end of the last; `height` and `width` are those of the pictures taken; `capture_from_tracker` is
+the rotation from the tracker's world to that of a rig's calibration, which has the same origin, null where there is
+none."""
+
+CAMERAS = pa.schema(
+    [
+        *_CAMERA,
+        pa.field("height", pa.int32(), **_REQUIRED),
+        pa.field("width", pa.int32(), **_REQUIRED),
+        pa.field("intrinsics", vector(3, 3, of=pa.float64()), **_REQUIRED),
+        pa.field("cam_from_world", vector(3, 4, of=pa.float64()), **_REQUIRED),
+    ]
+)
+"""One row per calibrated camera that is taken, by place; of other footage there are none.
+
+The calibration is that of the pictures taken: corrected, downsampled and undistorted. Intrinsics are in pixels with
+(0, 0) the top-left corner; `cam_from_world` in metres and OpenCV axes, from the tracker's world: y up, the mean of all
+the rig's cameras looking down −z."""
 
 FRAMES = pa.schema(
     [
+        *_CAMERA,
         pa.field("frame", pa.int32(), **_REQUIRED),
         pa.field("source_frame", pa.int32(), **_REQUIRED),
         pa.field("timestep_id", pa.string(), **_REQUIRED),
@@ -43,10 +65,11 @@ FRAMES = pa.schema(
         pa.field("image", pa.string(), **_REQUIRED),
     ]
 )
-"""One row per frame taken; `image` is relative to the output folder."""
+"""One row per frame taken and camera; `image` is relative to the output folder."""
 
 DOWNSAMPLED = pa.schema(
     [
+        *_CAMERA,
         pa.field("frame", pa.int32(), **_REQUIRED),
         pa.field("scale", pa.int32(), **_REQUIRED),
         pa.field("image", pa.string(), **_REQUIRED),
@@ -56,17 +79,18 @@ DOWNSAMPLED = pa.schema(
 
 ALPHAS = pa.schema(
     [
+        *_CAMERA,
         pa.field("frame", pa.int32(), **_REQUIRED),
         pa.field("method", pa.string(), **_REQUIRED),
         pa.field("alpha", pa.string()),
         pa.field("foreground_share", pa.float32()),
     ]
 )
-"""One row per frame; no file where the method is `none`."""
+"""One row per frame and camera; no file where the method is `none`."""
 
 
 def landmarks_schema(num_landmarks: int, num_expressions: int, *, has_depth: bool) -> pa.Schema:
-    """One row per face and frame; a frame without a face has one row with `face` −1, score 0 and NaN.
+    """One row per face, frame and camera; a frame without a face has one row with `face` −1, score 0 and NaN.
 
     Args:
         num_landmarks: Points of the detector.
@@ -74,6 +98,7 @@ def landmarks_schema(num_landmarks: int, num_expressions: int, *, has_depth: boo
         has_depth: Whether the detector gives depths.
     """
     fields = [
+        *_CAMERA,
         pa.field("frame", pa.int32(), **_REQUIRED),
         pa.field("face", pa.int16(), **_REQUIRED),
         pa.field("detector", pa.string(), **_REQUIRED),
@@ -100,7 +125,10 @@ def track_schema(block_widths: dict[str, int]) -> pa.Schema:
 
 
 def track_static_schema(num_shapes: int) -> pa.Schema:
-    """One row: what all frames of a sequence share; texture and offsets are in the track's file."""
+    """One row: what all frames of a sequence share; texture and offsets are in the track's file.
+
+    `focal_px` is null for a calibrated rig; `height` and `width` are those of its first camera.
+    """
     return pa.schema(
         [
             pa.field("head_name", pa.string(), **_REQUIRED),
@@ -109,7 +137,7 @@ def track_static_schema(num_shapes: int) -> pa.Schema:
             pa.field("num_tracked", pa.int32(), **_REQUIRED),
             pa.field("height", pa.int32(), **_REQUIRED),
             pa.field("width", pa.int32(), **_REQUIRED),
-            pa.field("focal_px", pa.float64(), **_REQUIRED),
+            pa.field("focal_px", pa.float64()),
             pa.field("shape", vector(num_shapes), **_REQUIRED),
             pa.field("lights", vector(9, 3), **_REQUIRED),
             pa.field("has_static_offset", pa.bool_(), **_REQUIRED),
@@ -142,6 +170,31 @@ SCORES = pa.schema(
     ]
 )
 """One row; see `raytrack.export.scores`. Null where there is nothing to measure."""
+
+
+CAMERA_SCORE_NAMES = ("psnr_db", "l1", "worst_l1", "landmark_error_px", "coverage")
+
+CAMERA_SCORES = pa.schema([*_CAMERA, *(pa.field(name, pa.float64()) for name in CAMERA_SCORE_NAMES)])
+"""One row per calibrated camera, by place: how well the track explains its pictures. Null as in the table `scores`."""
+
+
+UNIONS = pa.schema(
+    [
+        pa.field("path", pa.string(), **_REQUIRED),
+        pa.field("mode", pa.string(), **_REQUIRED),
+        pa.field("members", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("member_fingerprints", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("train_sequences", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("test_sequences", pa.list_(pa.string()), **_REQUIRED),
+        pa.field("num_timesteps", pa.int32(), **_REQUIRED),
+        pa.field("num_train", pa.int32(), **_REQUIRED),
+        pa.field("num_val", pa.int32(), **_REQUIRED),
+        pa.field("num_test", pa.int32(), **_REQUIRED),
+        pa.field("same_identity", pa.bool_(), **_REQUIRED),
+    ]
+)
+"""One row per format of the union of a subject's sequences; `num_train` and the like count frames. The fingerprints are
+those of the members' datasets."""
 
 
 def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:

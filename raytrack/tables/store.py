@@ -20,7 +20,8 @@ import pyarrow.parquet
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.tables.keys import SequenceKey
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised when columns change. 2: cameras."""
 _PARTITIONING = pyarrow.dataset.partitioning(
     pa.schema([("dataset", pa.string()), ("subject", pa.string()), ("sequence", pa.string())]), flavor="hive"
 )
@@ -124,15 +125,23 @@ def read_part(path: Path) -> pa.Table:
         raise RaytrackError(f"{path}: missing or damaged table ({error}): delete this file and run again") from error
 
 
-def read_number(path: Path, column: str) -> int:
+def read_number(path: Path, column: str, default: int | None = None) -> int:
     """The whole number that a column holds in all rows of a part; the footer tells it without any row being read.
+
+    Args:
+        path: The part.
+        column: The column.
+        default: What holds where there is no such column.
 
     Raises:
         RaytrackError: The part is missing or damaged.
-        ValueError: The column holds several numbers.
+        ValueError: The column holds several numbers, or is not there and has no default.
     """
     try:
-        rows = pyarrow.parquet.read_metadata(path).row_group(0)
+        metadata = pyarrow.parquet.read_metadata(path)
+        if default is not None and column not in metadata.schema.names:
+            return default
+        rows = metadata.row_group(0)
     except (OSError, pa.ArrowException) as error:
         raise RaytrackError(f"{path}: missing or damaged table ({error}): delete this file and run again") from error
     for chunk in map(rows.column, range(rows.num_columns)):

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from synthetic_track import head, make_alpha, make_image, make_track
+from synthetic_track import head, make_image, make_track, make_views
 
 from raytrack.export.cameras import camera_from_record, intrinsics_record, world_from_camera_gl
 from raytrack.export.config import ExportConfig
 from raytrack.export.head_files import read_obj_vertices
 from raytrack.export.nerf import write_dataset
+from raytrack.export.worlds import Placement
 from raytrack.fit.painting import FramePainter
 from raytrack.geometry.camera import Camera
 from raytrack.geometry.rotation import matrix_from_axis_angle
@@ -41,8 +42,7 @@ def test_exported_meshes_cover_the_rendered_mask(tmp_path, size_hw, seed):
         head(),
         tmp_path / "s",
         ExportConfig(),
-        load_image=lambda index: make_image(index, size_hw),
-        load_alpha=lambda index: make_alpha(index, size_hw),
+        views=make_views(track),
     )
     painter = FramePainter(track, head())
     frames = json.loads((tmp_path / "s" / "transforms.json").read_text())["frames"]
@@ -63,8 +63,7 @@ def projected(track, painted) -> np.ndarray:
 
 def test_parameter_files_pose_the_head_into_its_mesh(tmp_path):
     track = make_track(num_frames=2)
-    loaders = {"load_image": lambda index: make_image(index, track.size_hw), "load_alpha": None}
-    write_dataset(track, head(), tmp_path / "s", ExportConfig(), **loaders)
+    write_dataset(track, head(), tmp_path / "s", ExportConfig(), views=make_views(track, matted=False))
     for frame in json.loads((tmp_path / "s" / "transforms.json").read_text())["frames"]:
         with np.load(tmp_path / "s" / frame["head_param_path"], allow_pickle=False) as archive:
             arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
@@ -84,14 +83,17 @@ def test_any_camera_survives_its_record(seed):
     shift = torch.randn(3, 1, generator=random, dtype=torch.float64) + torch.tensor([[0], [0], [5.0]])
     intrinsics = torch.tensor([[500.0, 0, 210], [0, 520, 140], [0, 0, 1]])
     camera = Camera(intrinsics=intrinsics, cam_from_world=torch.cat([turn, shift], dim=1).float(), size_hw=(300, 400))
-    origin = np.array([0.1, -0.2, 0.3])
+    placement = Placement(
+        rotation=matrix_from_axis_angle(torch.randn(3, generator=random, dtype=torch.float64)).numpy(),
+        translation=np.array([0.1, -0.2, 0.3]),
+    )
     record = {
         **intrinsics_record(camera),
-        "transform_matrix": world_from_camera_gl(camera, origin).tolist(),
+        "transform_matrix": world_from_camera_gl(camera, placement).tolist(),
     }
     read = camera_from_record(json.loads(json.dumps(record)))
     points = torch.randn(20, 3, generator=random)
-    moved = points - torch.from_numpy(origin).float()
+    moved = torch.from_numpy(placement(points.numpy())).float()
     torch.testing.assert_close(read.cam_points(moved), camera.cam_points(points), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(read.intrinsics, camera.intrinsics)
     assert read.size_hw == camera.size_hw
@@ -99,7 +101,7 @@ def test_any_camera_survives_its_record(seed):
 
 def test_record_is_in_opengl_axes():
     camera = make_track(num_frames=1).camera
-    matrix = world_from_camera_gl(camera, np.zeros(3))
+    matrix = world_from_camera_gl(camera, Placement(rotation=np.eye(3), translation=np.zeros(3)))
     # The monocular camera is at (0, 0, 1), looking down −z with y up: OpenGL's axes are the world's.
     np.testing.assert_allclose(matrix, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], atol=1e-7)
     assert "-0.0" not in json.dumps(matrix.tolist())

@@ -16,7 +16,7 @@ from raytrack import assets, cli
 from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.media.config import ExtractConfig
 from raytrack.media.encode import write_video
-from raytrack.pipeline import disk, stages_footage
+from raytrack.pipeline import disk, stages_observe
 from raytrack.pipeline.run import plan_job
 from raytrack.pipeline.stages import all_stages
 from raytrack.tables.schemas import from_vectors
@@ -110,7 +110,7 @@ def test_damaged_assets(out, clip, monkeypatch, capsys):
     digests = dict(assets._digests(assets.assets_folder()))
     monkeypatch.setattr(assets, "_digests", lambda folder: digests | {"facemesh/face_detector.npz": "0" * 64})
     assets.asset_path.cache_clear()
-    stages_footage._detector.cache_clear()
+    stages_observe._detector.cache_clear()
     assert preprocess(out, clip) == 1
     assets.asset_path.cache_clear()
     printed = capsys.readouterr().err

@@ -159,6 +159,21 @@ def test_downsampling_on_the_command_line(tmp_path, capsys):
     assert "capture.downsample must be at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("field", ["masks", "ground_truth", "name"])
+def test_what_is_of_one_sequence_is_not_given_to_several(tmp_path, field):
+    make_folders(tmp_path / "data", "nersemble-v1")
+    entry = f"dataset: nersemble-v1, root: data, subject: '074', {field}: x"
+    with pytest.raises(ConfigError, match=r"is of one sequence, but \d+ are meant|cannot all be called 'x'"):
+        expanded(load_job(job(tmp_path, f"sequences: [{{{entry}}}]")))
+    one = expanded(load_job(job(tmp_path, f"sequences: [{{{entry}, sequence: EMO-2}}]"))).sequences
+    assert len(one) == 1
+
+
+def test_a_dataset_takes_no_plate_of_the_jobs():
+    with pytest.raises(ValueError, match=r"`plate` 'x\.png' is for a video"):
+        SequenceConfig(dataset="nersemble-v1", root="x", plate="x.png")
+
+
 def test_the_shipped_table_is_whole():
     data = rig()
     assert len(set(data["cameras"])) == 16

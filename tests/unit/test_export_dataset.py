@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic_track import head, make_alpha, make_image, make_track, read_png
+from synthetic_track import head, make_alpha, make_image, make_track, make_views, read_png
 
 from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
 from raytrack.export.head_files import read_obj_vertices
-from raytrack.export.nerf import composited, num_train_timesteps, write_dataset
+from raytrack.export.layout import Dataset
+from raytrack.export.nerf import write_dataset
+from raytrack.export.scene import ScenePicture
+from raytrack.export.splits import num_train_timesteps
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 
@@ -37,16 +40,12 @@ FRAME_KEYS = {
 }
 
 
-def write(folder: Path, track: Track, config: ExportConfig | None = None, model: HeadModel | None = None, **loaders):
-    return write_dataset(
-        track,
-        model or head(),
-        folder,
-        config or ExportConfig(),
-        load_image=loaders.get("load_image", lambda index: make_image(index, track.size_hw)),
-        load_alpha=loaders.get("load_alpha", lambda index: make_alpha(index, track.size_hw)),
-        num_threads=loaders.get("num_threads", 1),
-    )
+def write(
+    folder: Path, track: Track, config: ExportConfig | None = None, model: HeadModel | None = None, **options
+) -> Dataset:
+    num_threads = options.pop("num_threads", 1)
+    views = make_views(track, **options)
+    return write_dataset(track, model or head(), folder, config or ExportConfig(), views=views, num_threads=num_threads)
 
 
 def transforms(folder: Path, split: str = "") -> dict:
@@ -222,16 +221,16 @@ def test_each_background_is_applied(tmp_path):
 
 
 def test_half_transparent_pixels_mix_with_the_background():
-    image, alpha = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1), 51, np.uint8)
-    assert composited(image, alpha, "white")[0, 0].tolist() == [224] * 3
-    assert composited(image, alpha, "black")[0, 0].tolist() == [20] * 3
+    picture = ScenePicture(image=np.full((1, 1, 3), 100, np.uint8), alpha=np.full((1, 1), 51, np.uint8))
+    assert picture.over("white")[0, 0].tolist() == [224] * 3
+    assert picture.over("black")[0, 0].tolist() == [20] * 3
 
 
 def test_alpha_is_the_matte_faded_below_the_neck_line(tmp_path):
     track = make_track(num_frames=1)
     write(tmp_path / "matted", track)
-    write(tmp_path / "unmatted", track, load_alpha=None)
-    write(tmp_path / "wide", track, ExportConfig(neck_fade=0.3), load_alpha=None)
+    write(tmp_path / "unmatted", track, matted=False)
+    write(tmp_path / "wide", track, ExportConfig(neck_fade=0.3), matted=False)
     alphas = {name: read_png(tmp_path / name / "fg_masks" / "00000_00.png") for name in ("matted", "unmatted", "wide")}
     neck = alphas["unmatted"]
     assert (neck[: SIZE_HW[0] // 2] == 255).all()

@@ -9,8 +9,9 @@ from synthetic_track import head, make_alpha, make_image, make_track, read_png
 
 from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
-from raytrack.export.drawing import SequenceScores, draw_sequence, mean_frame_rate
+from raytrack.export.drawing import draw_sequence, mean_frame_rate
 from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
+from raytrack.export.sequence_scores import SequenceScores
 from raytrack.export.truth import GroundTruth
 from raytrack.fit.npz import write_npz
 from raytrack.fit.observation import SequenceObservation
@@ -47,7 +48,7 @@ def draw(folder: Path, seen: SequenceObservation | None = None, **options) -> Se
     return draw_sequence(
         result,
         head(),
-        seen or observation(result),
+        (seen or observation(result),),
         render_folder=folder / "render",
         preview_path=folder / "preview.mp4",
         config=ExportConfig(preview_width_px=400),

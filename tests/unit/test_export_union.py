@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_track import head, make_alpha, make_image, make_track
+from synthetic_track import head, make_track, make_views
 
 from raytrack.cli import main
 from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.export.nerf import write_dataset
+from raytrack.export.splits import validation_camera
 from raytrack.export.union import held_out, union_datasets
-from raytrack.export.union_source import validation_camera
 
 SPLITS = ("train", "val", "test")
 
@@ -88,14 +88,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_exported_sequences_become_one_dataset(tmp_path):
     for name, num_frames in (("EMO-1", 3), ("EMO-2", 2)):
         track = make_track(num_frames=num_frames)
-        write_dataset(
-            track,
-            head(),
-            tmp_path / name,
-            ExportConfig(),
-            load_image=lambda index: make_image(index, (120, 96)),
-            load_alpha=lambda index: make_alpha(index, (120, 96)),
-        )
+        write_dataset(track, head(), tmp_path / name, ExportConfig(), views=make_views(track))
     folders = [tmp_path / "EMO-1", tmp_path / "EMO-2"]
     result = union_datasets(folders, tmp_path / "UNION", UnionConfig(mode="last"))
     assert (result.train_sequences, result.test_sequences) == (("EMO-1",), ("EMO-2",))
@@ -175,6 +168,18 @@ def test_sequences_keep_cameras_and_shapes_of_their_own(tmp_path):
     assert read(tmp_path / "U", "val")["fl_x"] == 501
     same = union_datasets([folders[0], folders[2]], tmp_path / "V", UnionConfig(mode="last"))
     assert same.same_identity
+
+
+def test_what_all_sequences_state_at_the_top_stays(tmp_path):
+    folders = make_datasets(tmp_path, "A", "B")
+    for folder, scale in zip(folders, (1.0, 2.0), strict=True):
+        document = json.loads((folder / "transforms.json").read_text())
+        text = json.dumps({"integer_depth_scale": 0.001, "scale": scale, **document})
+        (folder / "transforms.json").write_text(text)
+    union_datasets(folders, tmp_path / "U", UnionConfig(mode="last"))
+    for split in SPLITS:
+        assert read(tmp_path / "U", split)["integer_depth_scale"] == 0.001
+        assert "scale" not in read(tmp_path / "U", split)
 
 
 def test_top_level_intrinsics_are_given_to_each_frame(tmp_path):

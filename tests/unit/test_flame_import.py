@@ -281,10 +281,10 @@ def test_a_painted_texture_is_kept_but_for_the_teeth(tmp_path, folder):
 @pytest.mark.parametrize(("key", "scale", "shape"), [("mean", 255.0, (64, 64, 3)), ("MU", 1.0, (1, 64 * 64 * 3))])
 def test_the_mean_of_a_texture_space_is_read(tmp_path, key, scale, shape):
     blue_first = np.broadcast_to(np.array([0.2, 0.4, 0.8]), (64, 64, 3)) * scale
-    np.savez(tmp_path / "space.npz", **{key: blue_first.reshape(shape), "PC": np.zeros((4, 2))})
+    np.savez(tmp_path / "space.npz", **{key: blue_first.reshape(shape)})
     texture = read_texture(tmp_path / "space.npz")
-    assert texture.shape == (64, 64, 3)
-    np.testing.assert_allclose(texture[3, 5], [0.8, 0.4, 0.2], atol=1e-6)
+    assert texture.albedo.shape == (64, 64, 3)
+    np.testing.assert_allclose(texture.albedo[3, 5], [0.8, 0.4, 0.2], atol=1e-6)
 
 
 def test_things_that_are_no_texture_are_refused(tmp_path):

@@ -20,7 +20,7 @@ from raytrack.observe.star import window_of_detection
 from raytrack.observe.weights import HUB_WEIGHTS, hub_weights, resolve_landmark_method, weights_identity
 from raytrack.pipeline.stage import config_json
 from raytrack.pipeline.stages import check_job
-from raytrack.pipeline.stages_footage import LANDMARKS
+from raytrack.pipeline.stages_observe import LANDMARKS
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """What a person sees: the plan, progress with the time left, failures and how to try again."""
 
+import dataclasses
 import errno
 import io
 import re
@@ -14,12 +15,13 @@ from raytrack.config import SequenceConfig
 from raytrack.pipeline import doctor
 from raytrack.pipeline.display import Display, clock, progress_of
 from raytrack.pipeline.item_progress import forget_progress, read_progress, write_progress
-from raytrack.pipeline.outcome import RunReport, SequenceOutcome
-from raytrack.pipeline.plan import PartState, SequencePlan
+from raytrack.pipeline.outcome import RunReport, SequenceOutcome, UnionOutcome
+from raytrack.pipeline.plan import PartState, SequencePlan, StageConfig
 from raytrack.pipeline.records import FailureRecord
 from raytrack.pipeline.report import write_report
 from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage, StageOutput
+from raytrack.pipeline.unions import UNION
 from raytrack.pipeline.worker import Failure, ItemResult
 
 DONE, RUNNING, TODO, FAILED = PartState.DONE, PartState.RUNNING, PartState.TODO, PartState.FAILED
@@ -154,6 +156,36 @@ def test_the_report_says_where_how_good_what_failed_and_what_to_do(out):
     assert lines[2] == "Traceback: here"
     assert lines[4] == f"1 of 2 sequences finished in 1:15; scores in {out}/summary.json"
     assert lines[5] == "to try again: raytrack run a.mp4 b.mp4 --out o"
+    assert report.exit_code == 3
+
+
+def test_the_report_tells_of_cameras_unions_and_what_else_there_is_to_know(out):
+    finished = plan_of(out, "a", frames=[DONE], track=[DONE])
+    united = dataclasses.replace(
+        plan_of(out, "union_x", union=[DONE]),
+        stages=(UNION,),
+        configs={"union": StageConfig(value={"formats": ("nerf",)}, text="")},
+        waits_for=(finished,),
+    )
+    united.key = dataclasses.replace(finished.key, sequence="union_x")
+    cameras = {name: {"l1": l1, "psnr_db": 30 - 100 * l1} for name, l1 in (("left", 0.03), ("right", 0.01))}
+    union = {"members": ["a", "b"], "num_timesteps": 90, "test_sequences": ["b"]}
+    report = RunReport(
+        out=out,
+        seconds=1,
+        outcomes=(SequenceOutcome(key=finished.key, plan=finished, failures=()),),
+        summary={"sequences": {"a": {"frames": 45, "cameras": cameras}}, "unions": {"union_x": union}},
+        unions=(UnionOutcome(plan=united, failures=()),),
+        notes=("union_y: none is made",),
+    )
+    stream = io.StringIO()
+    write_report(report, Screen(stream), retry="")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("a: 45 frames, 2 cameras, worst left with 27.0 dB; ")
+    assert lines[1] == f"union_x: 2 sequences, 90 timesteps, tested by b; dataset {out}/export/union_x"
+    assert lines[2] == "union_y: none is made"
+    assert report.exit_code == 0
+    united.parts["union"] = [FAILED]
     assert report.exit_code == 3
 
 

@@ -33,9 +33,3 @@ def test_unknown_regions_of_a_sequence_are_found_before_the_run():
     with pytest.raises(ConfigError, match="no region 'beard'"):
         check_job(RunConfig(sequences=(SequenceConfig(video="a.mp4", occluded=("beard",)),)))
     check_job(RunConfig(sequences=(SequenceConfig(video="a.mp4", occluded=("hair",)),)))
-
-
-def test_rigs_are_refused_until_they_can_be_tracked():
-    rig = SequenceConfig(dataset="nersemble-v1", root="x", name="a", subject="074", sequence="EMO-1")
-    with pytest.raises(ConfigError, match=r"nersemble-v1: .* not tracked yet"):
-        check_job(RunConfig(sequences=(rig,)))

@@ -115,9 +115,17 @@ def test_stages_name_all_the_code_that_they_use(repository):
         named = set(stage.code)
         for unit in [name for name in stage.code if "/" not in name]:
             for path in (package / unit).rglob("*.py"):
-                named_or_plain = named | {"errors", "assets", "tables"}
+                named_or_plain = named | {"errors", "assets", "remote", "tables"}
                 assert imported_units(path) <= named_or_plain, f"{stage.name}: {path.name}"
         assert {name.split(".")[1] for name in re.findall(r"from (raytrack\.\w+)", function)} - {"pipeline"} <= named
+
+
+def test_stages_name_the_data_that_their_code_reads(repository):
+    package = repository / "raytrack"
+    for stage in all_stages(RunConfig()):
+        for unit in [name for name in stage.code if "/" not in name]:
+            data = [path for path in (package / unit).rglob("*") if path.suffix in {".yaml", ".json", ".txt", ".npz"}]
+            assert {path.relative_to(package).as_posix() for path in data} <= set(stage.code), stage.name
 
 
 def test_chunk_bounds_count_where_a_stage_is_cut_into_chunks():
@@ -130,6 +138,17 @@ def test_chunks_cover_every_frame_once():
         cut = chunks(num_frames, 3)
         assert [frame for chunk in cut for frame in chunk.frames] == list(range(num_frames))
         assert [chunk.index for chunk in cut] == list(range(len(cut)))
+
+
+def test_each_camera_has_chunks_of_its_own():
+    cut = chunks(5, 3, 2)
+    assert [(chunk.index, chunk.view, list(chunk.frames)) for chunk in cut] == [
+        (0, 0, [0, 1, 2]),
+        (1, 0, [3, 4]),
+        (2, 1, [0, 1, 2]),
+        (3, 1, [3, 4]),
+    ]
+    assert chunks(5, 3, 1) == cut[:2], "one camera alone is cut as ever"
 
 
 def test_select_takes_what_the_targets_need():

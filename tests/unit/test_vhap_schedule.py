@@ -106,7 +106,7 @@ def test_the_seed_decides_the_order():
 def test_rates_are_vhaps():
     base = dict.fromkeys(("rotation", "neck_pose", "jaw_pose", "eyes_pose"), 5e-3)
     assert row_rates(VhapRates()) == {**base, "translation": 1e-3, "expression": 5e-2}
-    base = dict.fromkeys(("shape", "texture", "light", "log_focal"), 5e-3)
+    base = dict.fromkeys(("shape", "texture", "texture_coefficients", "light", "log_focal"), 5e-3)
     assert shared_rates(VhapRates()) == {**base, "offset": 5e-4}
 
 

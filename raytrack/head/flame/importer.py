@@ -8,16 +8,17 @@ import torch
 from jaxtyping import Bool, Float
 
 from raytrack.errors import AssetError
-from raytrack.head.flame.atlas import baked_albedo, counterpart_uv, shared_corners
+from raytrack.head.flame.atlas import baked_albedo, counterpart_uv, shared_corners, texel_faces
 from raytrack.head.flame.counterpart import Counterpart, LandmarkFinder, find_counterpart
 from raytrack.head.flame.landmark_files import GivenLandmarks, read_landmark_files
 from raytrack.head.flame.model_file import JOINT_PARENTS, NUM_FACES, NUM_VERTICES, FlameModel, read_masks, read_model
 from raytrack.head.flame.teeth import NUM_TEETH_VERTICES, ROWS, add_teeth, row_vertices
 from raytrack.head.flame.template_file import read_template_uv, teeth_uv
-from raytrack.head.flame.texture_file import read_texture
+from raytrack.head.flame.texture_file import GivenTexture, read_texture
 from raytrack.head.landmarks import LandmarkEmbedding
 from raytrack.head.model import FLAME_FAMILY, HeadModel
 from raytrack.head.regions import HeadGeometry, complete_regions
+from raytrack.head.texture_basis import TextureBasis
 
 POINTS = {"bust_front_lowest": 3285, "neck_left": 3193, "neck_right": 3296}
 """FLAME's vertices that carry the neck line. The sides are put right by their x."""
@@ -141,9 +142,9 @@ def _textured(
     head: HeadModel,
     counterpart: Counterpart,
     own_uv: Float[np.ndarray, "faces 3 2"] | None,
-    texture: Float[np.ndarray, "size size 3"] | None,
+    texture: GivenTexture | None,
 ) -> HeadModel:
-    """The head with texture coordinates and albedo: the user's own, else the shipped head's."""
+    """The head with texture coordinates, albedo and its components: the user's own, else the shipped head's."""
     faces, shipped_uv = head.faces.numpy(), counterpart_uv(counterpart)
     if own_uv is None:
         uv, uv_faces = shared_corners(faces, shipped_uv)
@@ -151,12 +152,23 @@ def _textured(
     strip = teeth_uv(head.template.numpy()[:NUM_VERTICES], faces[NUM_FACES:])
     corners = np.concatenate([own_uv, strip])
     source = counterpart.shipped.albedo.double().numpy()
-    albedo, face = baked_albedo(corners, shipped_uv, source, len(source) if texture is None else len(texture))
+    albedo, face = baked_albedo(corners, shipped_uv, source, len(source) if texture is None else len(texture.albedo))
     if texture is not None:
-        # A painted texture knows nothing of the teeth.
-        albedo = np.where((face >= NUM_FACES)[..., None], albedo, texture)
+        # A texture of FLAME's knows nothing of the teeth.
+        albedo = np.where((face >= NUM_FACES)[..., None], albedo, texture.albedo)
     uv, uv_faces = shared_corners(faces, corners)
-    return replace(head, uv=_floats(uv), uv_faces=torch.from_numpy(uv_faces), albedo=_floats(albedo))
+    basis = None if texture is None else _texture_basis(texture, corners)
+    return replace(
+        head, uv=_floats(uv), uv_faces=torch.from_numpy(uv_faces), albedo=_floats(albedo), texture_basis=basis
+    )
+
+
+def _texture_basis(texture: GivenTexture, corners: Float[np.ndarray, "faces 3 2"]) -> TextureBasis | None:
+    """The texture's components, which leave the teeth alone."""
+    if texture.directions is None:
+        return None
+    face, _ = texel_faces(corners, texture.directions.shape[1])
+    return TextureBasis.compact(texture.directions * (face < NUM_FACES)[..., None])
 
 
 def _with_landmarks(head: HeadModel, counterpart: Counterpart, given: GivenLandmarks) -> HeadModel:

@@ -1,0 +1,156 @@
+"""Scores of a whole sequence, from what drawing its frames left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from raytrack.errors import InputError
+from raytrack.export.scores import (
+    FramePhotometry,
+    ground_truth_scores,
+    jitter_px,
+    landmark_error_px,
+    photometric_scores,
+)
+from raytrack.export.truth import TRUTH_LANDMARKS, GroundTruth
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.track import Track
+from raytrack.head.model import HeadModel
+
+Scores = dict[str, float | int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraScores:
+    """How well a track explains one camera's pictures; None where there is nothing to measure."""
+
+    camera_index: int
+    camera_id: str
+    psnr_db: float | None
+    l1: float | None
+    worst_l1: float | None
+    landmark_error_px: float | None
+    coverage: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceScores:
+    """How good a track is."""
+
+    scores: Scores
+    """psnr_db, l1, worst_l1, landmark_error_px, jitter_px, coverage, frames; None where there is nothing to measure.
+    Of a rig: over all cameras' pictures and detections; the worst l1 is that of one picture, jitter_px the mean over
+    cameras."""
+    ground_truth: Scores | None
+    """face_error_mm, landmark_error_px, psnr_db; None without truth."""
+    per_camera: tuple[CameraScores, ...]
+    """In the track's order; one for a single view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnFrame:
+    """What the scores need of a drawn frame."""
+
+    photometry: tuple[FramePhotometry | None, ...]
+    """By view."""
+    landmarks_px: tuple[Float[np.ndarray, "points 2"], ...]
+    """By view: of the track, of the view's landmark set; interpolated where the frame has no face."""
+    vertices: Float[np.ndarray, "vertices 3"] | None
+    """World vertices in metres; kept where there is truth to compare with."""
+
+
+def sequence_scores(
+    track: Track,
+    head: HeadModel,
+    views: Sequence[SequenceObservation],
+    drawn: Sequence[DrawnFrame],
+    truth: GroundTruth | None,
+) -> SequenceScores:
+    """Scores of a sequence from what drawing its frames left, in order.
+
+    Raises:
+        InputError: The truth has another number of frames.
+    """
+    if truth is not None and truth.num_frames != track.num_frames:
+        raise InputError(
+            f"the ground truth has {truth.num_frames} frames, the track {track.num_frames}: of another clip"
+        )
+    tracked = track.tracked.numpy()
+    landmarks = [np.stack([frame.landmarks_px[view] for frame in drawn]) for view in range(len(views))]
+    errors = [
+        landmark_error_px(points, view.landmarks_px, tracked & view.detected)
+        for points, view in zip(landmarks, views, strict=True)
+    ]
+    photometric = photometric_scores([picture for frame in drawn for picture in frame.photometry])
+    counts = [int((tracked & view.detected).sum()) * view.landmarks_px.shape[1] for view in views]
+    scores: Scores = {
+        "psnr_db": photometric["psnr_db"],
+        "l1": photometric["l1"],
+        "worst_l1": photometric["worst_l1"],
+        "landmark_error_px": _mean(errors, counts),
+        "jitter_px": _mean([jitter_px(points, tracked, None) for points in landmarks]),
+        "coverage": photometric["coverage"],
+        "frames": track.num_frames,
+    }
+    against_truth: Scores | None = None
+    if truth is not None and track.rig:
+        against_truth = _rig_truth(track, head, drawn, truth, scores)
+    elif truth is not None:
+        scores, against_truth = _single_view_truth(track, head, views[0], drawn, truth, scores)
+    per_camera = tuple(
+        CameraScores(
+            camera_index=camera.index,
+            camera_id=camera.id,
+            landmark_error_px=errors[view],
+            **photometric_scores([frame.photometry[view] for frame in drawn]),
+        )
+        for view, camera in enumerate(track.cameras)
+    )
+    return SequenceScores(scores=scores, ground_truth=against_truth, per_camera=per_camera)
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[int] | None = None) -> float | None:
+    """The mean of those values that there are."""
+    weights = [1] * len(values) if weights is None else weights
+    pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+    if len(pairs) == 1:
+        return pairs[0][0]
+    total = sum(weight for _, weight in pairs)
+    return sum(value * weight for value, weight in pairs) / total if total else None
+
+
+def _single_view_truth(
+    track: Track,
+    head: HeadModel,
+    view: SequenceObservation,
+    drawn: Sequence[DrawnFrame],
+    truth: GroundTruth,
+    scores: Scores,
+) -> tuple[Scores, Scores]:
+    """Scores, with jitter as that above the truth's, and scores against the truth."""
+    vertices, tracked = _vertices(drawn), track.tracked.numpy()
+    landmarks = np.stack([frame.landmarks_px[0] for frame in drawn])
+    if view.landmark_set != TRUTH_LANDMARKS:
+        world = head.landmarks_world(torch.from_numpy(vertices), TRUTH_LANDMARKS)
+        landmarks = track.camera.project(world).numpy()
+    against = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=landmarks, valid=tracked)
+    jitter = jitter_px(landmarks, tracked, truth.landmarks_px)
+    return {**scores, "jitter_px": jitter}, {**against, "psnr_db": scores["psnr_db"]}
+
+
+def _rig_truth(
+    track: Track, head: HeadModel, drawn: Sequence[DrawnFrame], truth: GroundTruth, scores: Scores
+) -> Scores:
+    """Scores of a rig against the truth: in metres of the capture's world, for a rig knows size and place."""
+    vertices = _vertices(drawn)
+    if track.capture_from_world is not None:
+        vertices = vertices @ track.capture_from_world.numpy().T
+    against = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=None, valid=track.tracked.numpy())
+    return {**against, "psnr_db": scores["psnr_db"]}
+
+
+def _vertices(drawn: Sequence[DrawnFrame]) -> Float[np.ndarray, "frames vertices 3"]:
+    return np.stack([frame.vertices for frame in drawn if frame.vertices is not None])
