@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
-from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved
+from raytrack.config import RunConfig, expanded, from_mapping, load_job, resolved, with_pinned_files
 from raytrack.errors import ConfigError, OutputError, RaytrackError
 from raytrack.export.config import DatasetFormatName
 from raytrack.observe.config import LandmarkMethod, MattingMethod
@@ -76,6 +76,10 @@ class JobOptions:
     """Also keep the frames at 1/2, 1/4 ... of their size."""
     downsample: Annotated[int | None, _shown("INT")] = None
     """Work at 1/n of the size; for datasets of calibrated cameras."""
+    subjects: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
+    """Take only these of the job's subjects: names, or patterns such as "0*"."""
+    sequences: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
+    """Take only these of the job's sequences: names, or patterns such as "EMO-*"."""
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -130,7 +134,7 @@ class Submit(JobOptions):
     installed: Flag = False
     """Use the raytrack that is installed on the cluster; by default the one that runs here is sent."""
     install_dependencies: Flag = False
-    """Have each node install what raytrack needs first, in the versions that it is tested with."""
+    """Have each node install what raytrack needs first, in the versions that are installed here."""
     no_wait: Flag = False
     """Do not follow the job."""
     stop_on_interrupt: Flag = False
@@ -321,6 +325,7 @@ def _given(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(options: JobOptions, arguments: list[str]) -> int:
+    from raytrack.pipeline.choose import chosen  # noqa: PLC0415
     from raytrack.pipeline.display import Display  # noqa: PLC0415
     from raytrack.pipeline.report import write_report  # noqa: PLC0415
     from raytrack.pipeline.run import run_job  # noqa: PLC0415
@@ -328,7 +333,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = expanded(job_config(options))
+    config = with_pinned_files(chosen(expanded(job_config(options)), options.subjects, options.sequences))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -351,7 +356,7 @@ def _submit(options: Submit, arguments: list[str]) -> int:
         config=job_config(options),
         out=str(options.out),
         command=options.command,
-        options=("--quiet",) if options.quiet else (),
+        options=_passed_on(options),
         code="installed" if options.installed else "upload",
         install_dependencies=options.install_dependencies,
         retry=_spelled(arguments),
@@ -373,6 +378,14 @@ def _submit(options: Submit, arguments: list[str]) -> int:
     if outcome.message:
         print(f"raytrack: {job_id}: {outcome.message}", file=sys.stderr)
     return outcome.exit_code
+
+
+def _passed_on(options: JobOptions) -> tuple[str, ...]:
+    """Options that are for the cluster to follow; the others are in the job that is sent."""
+    given = ["--quiet"] if options.quiet else []
+    for name, patterns in (("--subjects", options.subjects), ("--sequences", options.sequences)):
+        given += [name, *patterns] if patterns else []
+    return tuple(given)
 
 
 def _leave(server: "JobServer", job_id: str, *, stop: bool) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 
 from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.manifest import read_manifest
 from raytrack.datasets.nersemble_layout import KINDS, Layout, find_sequences, occluded_regions
 from raytrack.errors import AssetError, ConfigError
 from raytrack.export.config import ExportConfig, UnionConfig
@@ -21,6 +22,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.head.names import head_path, is_head_path
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
+from raytrack.remote import is_uri, pinned
 from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
@@ -140,15 +142,20 @@ class RunConfig:
     """Everything that a run is told."""
 
     sequences: tuple[SequenceConfig, ...] = ()
+    manifest: str = ""
+    """A file that lists further sequences: a table (.csv) whose columns are named as their settings, or a list (.yaml,
+    .jsonl). Paths in it are relative to it. Empty once it has been read."""
     head: str = DEFAULT_HEAD
-    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file."""
+    """The head model: `default`, the name of an imported head such as `flame2023`, or a head file, by path or URI (such
+    as ``s3://bucket/head.npz#sha256=…``, fetched once per node)."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     matting: MattingMethod = "auto"
     """How the person is told from the background; `auto` takes masks or an alpha channel where there are some, else a
     clean plate where there is one."""
     matting_weights: str = ""
-    """The weights of `rvm` or `bgmv2`, as their authors publish them; by default those in `$RAYTRACK_ASSETS`."""
+    """The weights of `rvm` or `bgmv2`, as their authors publish them, by path or URI; by default those in
+    `$RAYTRACK_ASSETS`."""
     plate_refinement: PlateRefinement = "guided"
     """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
@@ -252,9 +259,23 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None, *, here: bo
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a job file is a mapping with keys such as `sequences`, got {type(data).__name__}")
     config = from_mapping(RunConfig, merged(data, overrides or {}), where=str(path))
-    if not config.sequences:
+    if not config.sequences and not config.manifest:
         raise ConfigError(f"{path}: `sequences` is empty: list at least one with its `video`")
     return resolved(config, path.parent, here=here)
+
+
+def _manifest_sequences(path: Path, *, here: bool) -> tuple[SequenceConfig, ...]:
+    """The sequences of a manifest, their paths absolute.
+
+    Raises:
+        ConfigError: It cannot be read, or an entry is wrong; the message names file and line.
+    """
+    hints = typing.get_type_hints(SequenceConfig)
+    lists = [name for name, hint in hints.items() if typing.get_origin(hint) is tuple]
+    return tuple(
+        _resolved_sequence(from_mapping(SequenceConfig, entry.values, where=entry.where), path.parent, here=here)
+        for entry in read_manifest(path, hints, lists)
+    )
 
 
 def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig:
@@ -266,35 +287,40 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
         here: Whether it is for a run on this machine, whose own heads then have the names that they go by.
 
     Raises:
-        ConfigError: There is no head of the name that is asked for.
+        ConfigError: There is no head of the name that is asked for, or the manifest is wrong.
     """
 
     def absolute(text: str) -> str:
-        if not text or text.startswith("assets:") or (not here and Path(text).is_absolute()):
-            return text
-        return str((folder / Path(text).expanduser()).resolve())
+        return _absolute(text, folder, here=here)
 
-    sequences = tuple(
-        dataclasses.replace(
-            sequence,
-            video=absolute(sequence.video),
-            root=absolute(sequence.root),
-            masks=absolute(sequence.masks),
-            plate=absolute(sequence.plate),
-            ground_truth=absolute(sequence.ground_truth),
-        )
-        for sequence in config.sequences
-    )
+    sequences = tuple(_resolved_sequence(sequence, folder, here=here) for sequence in config.sequences)
+    if config.manifest:
+        sequences += _manifest_sequences(Path(absolute(config.manifest)), here=here)
     head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
     return dataclasses.replace(
         config,
         sequences=sequences,
+        manifest="",
         head=head,
         capture=capture,
         matting_weights=absolute(config.matting_weights),
         landmarks=landmarks,
+    )
+
+
+def _absolute(text: str, folder: Path, *, here: bool) -> str:
+    """A path made absolute; other nodes may know what lies behind links by another name, so theirs stay."""
+    if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
+        return text
+    return str((folder / Path(text).expanduser()).resolve())
+
+
+def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
+    paths = ("video", "root", "masks", "plate", "ground_truth")
+    return dataclasses.replace(
+        sequence, **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths}
     )
 
 
@@ -310,6 +336,18 @@ def _resolved_head(head: str, absolute: Callable[[str], str], *, here: bool) -> 
         return absolute(head) if is_head_path(head) else str(head_path(head).resolve())
     except AssetError as error:
         raise ConfigError(str(error)) from error
+
+
+def with_pinned_files(config: RunConfig) -> RunConfig:
+    """The configuration with the digest of every file that is given as a URI, so that no node takes another.
+
+    Raises:
+        AssetError: One cannot be fetched.
+    """
+    landmarks = dataclasses.replace(config.landmarks, weights=pinned(config.landmarks.weights))
+    return dataclasses.replace(
+        config, head=pinned(config.head), matting_weights=pinned(config.matting_weights), landmarks=landmarks
+    )
 
 
 def expanded(config: RunConfig) -> RunConfig:

@@ -14,6 +14,7 @@ MODULES = sorted((ROOT / "raytrack").rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("assets", "geometry"),
+    ("remote",),
     ("head", "render", "media", "tables"),
     ("observe", "datasets"),
     ("fit",),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raytrack.assets import asset_path
 from raytrack.errors import AssetError
+from raytrack.remote import fetched, is_uri
 
 SHIPPED_HEADS = {"default": "head/head.npz"}
 """Name to asset."""
@@ -24,7 +25,7 @@ def user_heads_folder() -> Path:
 
 
 def is_head_path(text: str) -> bool:
-    """Whether a head is given as the path of a file, not as a name."""
+    """Whether a head is given as the path or URI of a file, not as a name."""
     return text.endswith(HEAD_SUFFIX) or "/" in text or os.sep in text
 
 
@@ -51,13 +52,15 @@ def head_path(name: str) -> Path:
     """The file of a head.
 
     Args:
-        name: Of a shipped or an imported head, or the path of a head file.
+        name: Of a shipped or an imported head, or the path or URI of a head file.
 
     Raises:
-        AssetError: There is no such head, or a shipped one is damaged.
+        AssetError: There is no such head, it cannot be fetched, or a shipped one is damaged.
     """
     if name in SHIPPED_HEADS:
         return asset_path(SHIPPED_HEADS[name])
+    if is_uri(name):
+        return fetched(name)
     if is_head_path(name):
         return Path(name).expanduser()
     path = user_head_path(name)

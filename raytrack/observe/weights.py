@@ -10,6 +10,7 @@ from typing import get_args
 from raytrack.assets import sha256_of
 from raytrack.errors import AssetError, ConfigError
 from raytrack.observe.config import LandmarkMethod
+from raytrack.remote import fetched, is_uri
 
 ASSETS_VARIABLE = "RAYTRACK_ASSETS"
 
@@ -104,13 +105,13 @@ def find_weights(method: str, given: str = "") -> Path:
 
     Args:
         method: A key of `EXTERNAL_WEIGHTS`.
-        given: A file that the user named; by default the one in `$RAYTRACK_ASSETS/<method>`.
+        given: A file that the user named, by path or URI; by default the one in `$RAYTRACK_ASSETS/<method>`.
 
     Raises:
-        AssetError: There is no such file, or its name says that it is of another format.
+        AssetError: There is no such file, it cannot be fetched, or its name says that it is of another format.
     """
     weights = EXTERNAL_WEIGHTS[method]
-    path = Path(given) if given else installed_weights(method)
+    path = (fetched(given) if is_uri(given) else Path(given)) if given else installed_weights(method)
     if path is None or not path.is_file():
         looked = given or weights_folder(method) or f"${ASSETS_VARIABLE} is not set"
         raise AssetError(
@@ -143,7 +144,7 @@ def resolve_landmark_method(method: str, weights: str = "") -> str:
 
 
 def weights_identity(method: str, given: str = "") -> dict[str, str]:
-    """Path and sha256 of the weights that a method will use, or of each of several by name.
+    """Path (or URI) and sha256 of the weights that a method will use, or of each of several by name.
 
     It is empty for methods whose weights are shipped.
 
@@ -155,7 +156,8 @@ def weights_identity(method: str, given: str = "") -> dict[str, str]:
     if method not in EXTERNAL_WEIGHTS:
         return {}
     path = find_weights(method, given).resolve()
-    return {"path": str(path), "sha256": _digest(path)}
+    # Where it is kept on this machine is nothing to another node, which fetches it by itself.
+    return {"path": given if is_uri(given) else str(path), "sha256": _digest(path)}
 
 
 def _digest(path: Path) -> str:

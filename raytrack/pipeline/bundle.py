@@ -15,7 +15,7 @@ from raytrack.errors import ConfigError
 JOB_FILE = "job.yaml"
 _PACKAGE = Path(__file__).parents[1]
 _UNPACKED = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
-"""Each node puts in where it unpacked the job's folder."""
+"""Each node's pip puts in where the job's folder was unpacked."""
 
 
 def write_job(config: RunConfig, folder: Path) -> None:
@@ -44,35 +44,33 @@ def copy_package(folder: Path) -> Path:
 
 
 def dependencies(folder: Path) -> dict[str, Any]:
-    """Ray's `pip` entry that installs what raytrack depends on, in the versions that it is tested with.
+    """Ray's `pip` entry that installs what raytrack depends on, in the versions that are installed here.
 
     Args:
-        folder: The job's working directory, where the constraints go.
+        folder: The job's working directory, where the versions go.
 
     Raises:
         ConfigError: raytrack is not installed here, so that its dependencies are not known.
     """
-    constraints = next((path for path in _constraints_files() if path.is_file()), None)
     try:
         required = importlib.metadata.requires("raytrack") or []
-    except importlib.metadata.PackageNotFoundError:
-        required = []
-    packages = [line for line in required if "extra ==" not in line]
-    if not packages or constraints is None:
+    except importlib.metadata.PackageNotFoundError as error:
         raise ConfigError(
             "raytrack is not installed here, so it is not known what it needs: install it (pip install -e .), or "
             "install what it needs on the cluster and leave --install-dependencies out"
-        )
+        ) from error
+    versions = _installed_versions()
     # Ray keeps what it installed for the same entry, so the entry tells one list of versions from the next.
-    digest = hashlib.sha256(constraints.read_bytes()).hexdigest()
-    name = f"constraints-{digest[:12]}.txt"
-    shutil.copyfile(constraints, folder / name)
-    return {
-        "packages": packages,
-        "pip_install_options": ["--disable-pip-version-check", "--constraint", f"{_UNPACKED}/{name}"],
+    name = f"constraints-{hashlib.sha256(versions.encode()).hexdigest()[:12]}.txt"
+    (folder / name).write_text(versions, encoding="utf-8")
+    needed = [line for line in required if "extra ==" not in line]
+    return {"packages": [f"--constraint {_UNPACKED}/{name}", *needed]}
+
+
+def _installed_versions() -> str:
+    """Every package here with its version, as pip's constraints; builds of one version count as the same."""
+    found = {
+        str(distribution.metadata["Name"]).lower(): distribution.version.partition("+")[0]
+        for distribution in importlib.metadata.distributions()
     }
-
-
-def _constraints_files() -> tuple[Path, ...]:
-    """The versions that raytrack is tested with: inside an installed package, else beside it in a checkout."""
-    return _PACKAGE / "constraints.txt", _PACKAGE.parent / "constraints.txt"
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name != "raytrack")

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from raytrack.errors import ConfigError
-from raytrack.pipeline.capacity import Capacity, NodeKind, autoscaled_kinds, planned_capacity
+from raytrack.pipeline.capacity import CONFIG_VARIABLE, Capacity, NodeKind, autoscaled_kinds, planned_capacity
 from raytrack.pipeline.ray_environment import cluster_address, cluster_worker_environment, in_submitted_job
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import Failure, ItemResult, WorkItem, run_item, watchdog_path
@@ -73,6 +73,7 @@ class RayExecutor:
         self._owns_ray = False
         self._looked_at = 0.0
         self._kinds: tuple[NodeKind, ...] = ()
+        self._gpu_node_cpus: float = 0
         self.cpus: float = 1
         self.largest_node_cpus: float = 1
         self.largest_node_gpus: float = 0
@@ -93,6 +94,7 @@ class RayExecutor:
         self.cpus = max(1.0, capacity.cpus)
         self.largest_node_cpus = max(1.0, capacity.largest_node_cpus)
         self.largest_node_gpus = max((node.get("GPU", 0) for node in capacity.nodes), default=0)
+        self._gpu_node_cpus = max((node.get("CPU", 0) for node in capacity.nodes if node.get("GPU", 0)), default=0)
         self._looked_at = time.monotonic()
         return capacity
 
@@ -117,6 +119,11 @@ class RayExecutor:
 
     def _preflight(self, capacity: Capacity) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
+        if not capacity.largest_node_cpus:
+            raise ConfigError(
+                "no node of this cluster has a CPU to work with; if it starts nodes when there is work, say so in "
+                f"{CONFIG_VARIABLE} (docs/cluster.md)"
+            )
         for stage in self._stages:
             gpus = stage.resources.gpus if stage.resources.gpu_required else 0
             wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
@@ -141,7 +148,9 @@ class RayExecutor:
         """Hand an item to Ray's scheduler."""
         stage = item.stage
         gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
-        options: dict[str, Any] = {"num_cpus": item.context.cpus, "num_gpus": gpus}
+        # Nodes with GPUs may have fewer CPUs than others.
+        cpus = min(item.context.cpus, self._gpu_node_cpus) if gpus else item.context.cpus
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if stage.resources.memory_gb:
             options["memory"] = int(stage.resources.memory_gb * 2**30)
         if stage.actor:

@@ -6,6 +6,7 @@ from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.observe.weights import resolve_landmark_method, weights_identity
 from raytrack.pipeline.executor import available_cpus
+from raytrack.pipeline.ray_environment import cluster_address
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
 from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
@@ -16,6 +17,9 @@ _NETWORK_GPUS = 0.125
 """The networks are small, and between them each process decodes and writes pictures: eight keep one GPU busy."""
 _DRAWING_GPUS = 0.25
 """A fit at tracking size takes about 2 GB and leaves a GPU idle while it solves rows on the CPU."""
+
+_CLUSTER_SEQUENCE_CPUS = 4
+"""What the driver's machine has says nothing about the others. More CPUs for one sequence pay off less and less."""
 
 
 def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, ...]:
@@ -51,6 +55,8 @@ def _sequence_cpus(config: RunConfig, *, sequential: bool) -> int:
     """CPUs for a sequence's long steps: those that there are, shared out among the sequences that run at once."""
     if config.pipeline.track_cpus is not None:
         return config.pipeline.track_cpus
+    if cluster_address() and not sequential:
+        return _CLUSTER_SEQUENCE_CPUS
     cpus = config.pipeline.cpus or available_cpus()
     at_once = 1 if sequential else max(1, min(len(config.sequences), cpus))
     return max(1, cpus // at_once)

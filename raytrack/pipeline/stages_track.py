@@ -11,6 +11,7 @@ from raytrack.assets import sha256_of
 from raytrack.config import DEFAULT_HEAD, RunConfig
 from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
+from raytrack.head.names import head_path
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
@@ -226,7 +227,8 @@ def head_identity(config: RunConfig) -> dict[str, str]:
     if config.head == DEFAULT_HEAD:
         return {"name": DEFAULT_HEAD}
     try:
-        return {"name": Path(config.head).stem, "sha256": sha256_of(Path(config.head))}
+        path = head_path(config.head)
+        return {"name": path.stem, "sha256": sha256_of(path)}
     except OSError as error:
         raise ConfigError(f"head {config.head!r} is neither {DEFAULT_HEAD!r} nor a file that can be read") from error
 

@@ -50,7 +50,7 @@ class JobRequest:
     code: Literal["upload", "installed"] = "upload"
     """Whether nodes are sent the raytrack that runs here, or use the one that they have."""
     install_dependencies: bool = False
-    """Have each node install what raytrack depends on, in the versions that it is tested with."""
+    """Have each node install what raytrack depends on, in the versions that are installed here."""
     retry: str = ""
     """What to type for the same run once more."""
 
@@ -92,7 +92,10 @@ class JobServer:
             raise ConfigError("jobs are submitted with Ray's client: pip install 'raytrack[cluster]'")
         self.url = server_url(address)
         check_versions(ask_versions(self.url, prepare_authentication()), self.url)
+        import aiohttp  # noqa: PLC0415 (of Ray's client, like the next)
         from ray.job_submission import JobSubmissionClient  # noqa: PLC0415 (Ray reads its environment when imported)
+
+        self._lost: tuple[type[Exception], ...] = (RuntimeError, OSError, aiohttp.ClientError)
 
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -139,11 +142,11 @@ class JobServer:
             try:
                 asyncio.run(self._tail(job_id, log))
                 outcome = self.outcome(job_id)
-            except (RuntimeError, OSError) as error:
+            except self._lost as error:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > _LOST_S:
                     raise RaytrackError(
-                        f"the cluster at {self.url} is out of reach ({error}): {job_id} may go on"
+                        f"the cluster at {self.url} is out of reach ({error}); {job_id} may go on all the same"
                     ) from error
                 logger.info("%s: the connection was lost (%s)", job_id, error)
                 time.sleep(_POLL_S)

@@ -25,8 +25,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MARK = "RAYTRACK_TEST_CLUSTER"
-_START_S = 60.0
-_STOP_S = 20.0
+_START_S = 120.0
+_STOP_S = 30.0
 _STORE = 80_000_000
 
 
@@ -128,12 +128,13 @@ class LocalCluster:
             return answer.status == 200
         return False
 
-    def join(self, *, cpus: int) -> None:
+    def join(self, *, cpus: int, **changes: str) -> None:
         """Start a node that works."""
         self.start(
             *(f"--address={self.address}", f"--num-cpus={cpus}", "--num-gpus=0"),
             *(f"--dashboard-agent-listen-port={free_port()}", f"--node-ip-address={self.ip}"),
             name=f"node-{len(self.nodes)}",
+            **changes,
         )
 
     def wait_for(self, ready, what: str) -> None:
@@ -163,6 +164,10 @@ class LocalCluster:
         for node in self.nodes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 node.wait(_STOP_S)
+        for pid, what in self.living().items():
+            if "log_monitor.py" in what:  # Ray's fake provider forgets those of nodes that it takes away.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def remains(self) -> dict[int, str]:
         """Processes that are left when there should be none, after some patience."""
@@ -195,7 +200,7 @@ def local_cluster(**more_environment: str) -> Iterator[LocalCluster]:
             cluster.end_by_force()
 
 
-def run(cluster: LocalCluster, *command: object, timeout: float = 120, **changes: str) -> subprocess.CompletedProcess:
+def run(cluster: LocalCluster, *command: object, timeout: float = 400, **changes: str) -> subprocess.CompletedProcess:
     """Run a command as somebody who may use the cluster."""
     return subprocess.run(
         [str(part) for part in command],

@@ -1,6 +1,7 @@
 """Jobs on a cluster of two nodes on this machine, with token authentication: the head does no work, the other does."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from local_cluster import BIN, ask, local_cluster, run
 
+from raytrack.assets import asset_path, sha256_of
 from raytrack.tables.store import read_table
 
 pytest.importorskip("aiohttp", reason="jobs are submitted with ray[default]")
@@ -29,9 +31,10 @@ TRACK = {
 def cluster():
     with local_cluster() as nodes:
         nodes.start_head(
-            *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={nodes.dashboard_port}")
+            *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={nodes.dashboard_port}"),
+            RAYTRACK_CACHE=f"{nodes.folder}/cache-of-head",
         )
-        nodes.join(cpus=2)
+        nodes.join(cpus=2, RAYTRACK_CACHE=f"{nodes.folder}/cache-of-worker")
         nodes.wait_for_jobs()
         yield nodes
         nodes.stop()
@@ -39,9 +42,10 @@ def cluster():
         assert not nodes.remains(), "the cluster's processes end with it"
 
 
-def job_file(folder, videos: dict[str, str], **track):
+def job_file(folder, videos: dict[str, str], head="default", **track):
     """A job of some sequences, of very few frames each."""
     job = {
+        "head": head,
         "sequences": [{"video": video, "name": name, "dataset": "raytrack"} for name, video in videos.items()],
         "extract": {"max_frames": 6},
         "track": {**TRACK, **track},
@@ -73,7 +77,8 @@ def assert_done_by_the_worker_node(cluster, out, sequences: set[str]) -> None:
 
 
 def test_ray_job_submit_of_two_sequences(cluster, tmp_path):
-    job, out = job_file(tmp_path, dict.fromkeys(("a", "b"), "assets:demo/demo.mp4")), tmp_path / "out"
+    videos = dict.fromkeys(("a", "b"), "assets:demo/demo.mp4")
+    job, out = job_file(tmp_path, videos, landmarks_only=True), tmp_path / "out"
     done = run(
         *(cluster, BIN / "ray", "job", "submit", "--address", cluster.url, "--"),
         *("python", "-m", "raytrack", "run", job, "--out", out),
@@ -83,13 +88,15 @@ def test_ray_job_submit_of_two_sequences(cluster, tmp_path):
     assert f"cluster {cluster.address}" in done.stdout
     assert last_job(cluster)["driver_exit_code"] == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert all(scores["psnr_db"] > 20 for scores in summary["sequences"].values())
+    assert all(scores["landmark_error_px"] < 4 for scores in summary["sequences"].values())
+    assert all((out / "export" / name / "transforms.json").is_file() for name in videos)
     assert_done_by_the_worker_node(cluster, out, {"a", "b"})
 
 
 def test_raytrack_submit_has_the_exit_code_of_the_run(cluster, tmp_path):
     videos = {"a": "assets:demo/demo.mp4", "gone": str(tmp_path / "gone.mp4")}
-    job, out = job_file(tmp_path, videos, landmarks_only=True), tmp_path / "out"
+    head = shutil.copy(asset_path("head/head.npz"), tmp_path / "own.npz")
+    job, out = job_file(tmp_path, videos, head=f"file://{head}", landmarks_only=True), tmp_path / "out"
     submit = (*RAYTRACK, "submit", job, "--out", out, "--address", cluster.url, "--command", "track")
     done = run(cluster, *submit)
     assert done.returncode == 3, done.stdout + done.stderr
@@ -101,18 +108,33 @@ def test_raytrack_submit_has_the_exit_code_of_the_run(cluster, tmp_path):
     assert sent["driver_exit_code"] == 3
     assert len(sent["runtime_env"]["py_modules"]) == 1, "the raytrack that runs here was sent"
     assert_done_by_the_worker_node(cluster, out, {"a"})
+    digest = sha256_of(head)
+    for node in ("head", "worker"):
+        assert (cluster.folder / f"cache-of-{node}" / digest / "own.npz").is_file(), "each node fetched the head"
+    assert yaml.safe_load((out / "config.yaml").read_text())["head"] == f"file://{head}#sha256={digest}"
 
 
-def test_a_job_that_nobody_waits_for_and_a_wrong_one(cluster, tmp_path):
-    job, out = job_file(tmp_path, {"a": "assets:demo/demo.mp4"}), tmp_path / "out"
-    submit = (*RAYTRACK, "submit", job, "--out", out, "--address", cluster.url, "--installed")
-    done = run(cluster, *submit, "--no-wait", "--head", "nobody")
+def test_a_job_that_nobody_waits_for(cluster, tmp_path):
+    job, out = job_file(tmp_path, {"a": "assets:demo/demo.mp4"}, head="nobody"), tmp_path / "out"
+    done = run(cluster, *RAYTRACK, "submit", job, "--out", out, "--address", cluster.url, "--installed", "--no-wait")
     assert done.returncode == 0, done.stderr
-    assert f"ray job logs --follow {last_job(cluster)['submission_id']} --address {cluster.url}" in done.stdout
-    done = run(cluster, *submit, "--head", "nobody")
+    sent = last_job(cluster)
+    assert f"ray job logs --follow {sent['submission_id']} --address {cluster.url}" in done.stdout
+    assert "py_modules" not in sent["runtime_env"]
+
+
+def test_many_jobs_at_once(cluster, tmp_path, repository):
+    jobs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        job = job_file(tmp_path / name, {"a": "assets:demo/demo.mp4"}, head=f"nobody-{name}")
+        jobs.append(job.rename(tmp_path / f"{name}.yaml"))
+    script = (sys.executable, repository / "jobs" / "submit.py", "--address", cluster.url, "--out", tmp_path / "out")
+    done = run(cluster, *script, *jobs)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "there is no head 'nobody'" in done.stdout, "names of heads are looked up on the cluster"
-    assert "py_modules" not in last_job(cluster)["runtime_env"]
+    for name in ("first", "second"):
+        assert f"there is no head 'nobody-{name}'" in done.stdout, "names of heads are looked up on the cluster"
+        assert f"{name}: exit code 2" in done.stdout
 
 
 @pytest.mark.parametrize("stop", [True, False])

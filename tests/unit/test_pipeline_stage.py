@@ -115,7 +115,7 @@ def test_stages_name_all_the_code_that_they_use(repository):
         named = set(stage.code)
         for unit in [name for name in stage.code if "/" not in name]:
             for path in (package / unit).rglob("*.py"):
-                named_or_plain = named | {"errors", "assets", "tables"}
+                named_or_plain = named | {"errors", "assets", "remote", "tables"}
                 assert imported_units(path) <= named_or_plain, f"{stage.name}: {path.name}"
         assert {name.split(".")[1] for name in re.findall(r"from (raytrack\.\w+)", function)} - {"pipeline"} <= named
 

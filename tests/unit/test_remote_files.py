@@ -1,0 +1,134 @@
+"""Heads and weights given by URI: fetched once, never another file than the digest says."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from raytrack import remote
+from raytrack.assets import asset_path, sha256_of
+from raytrack.config import RunConfig, from_mapping, resolved, with_pinned_files
+from raytrack.errors import AssetError
+from raytrack.head.library import load_head
+from raytrack.head.names import head_path
+from raytrack.observe.weights import find_weights, weights_identity
+from raytrack.pipeline.stages_track import head_identity
+from raytrack.remote import RemoteFile, fetched, is_uri, parse_uri, pinned
+
+DIGEST = hashlib.sha256(b"weights").hexdigest()
+OTHER = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "shared" / "net.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_uris_are_told_from_paths_and_names():
+    assert all(map(is_uri, ("s3://b/k.npz", "file:///x", "gs://b/k", "https://h/x.npz")))
+    assert not any(map(is_uri, ("", "default", "/x/y.npz", "x.npz", "assets:demo/demo.mp4", "C:/x", "://x")))
+
+
+def test_a_uri_is_taken_apart():
+    assert parse_uri(f"s3://bucket/heads/flame.npz#sha256={DIGEST.upper()}") == RemoteFile(
+        uri="s3://bucket/heads/flame.npz", sha256=DIGEST
+    )
+    file = parse_uri("s3://bucket/rvm.onnx?region=eu-west-1&endpoint_override=minio:9000")
+    assert (file.name, file.sha256) == ("rvm.onnx", "")
+    assert file.uri.endswith("minio:9000")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("https://host/net.onnx", r"https:// cannot be fetched; known: file://, s3://, gs://"),
+        (f"s3://b/net.onnx#sha256={DIGEST[:-1]}", "64 hexadecimal digits"),
+        ("s3://b/net.onnx#sha256=", "64 hexadecimal digits"),
+        ("s3://bucket", "names no file"),
+        ("file:///shared/", "names no file"),
+    ],
+)
+def test_uris_that_are_none(text, message):
+    with pytest.raises(AssetError, match=message):
+        parse_uri(text)
+
+
+def test_a_file_is_fetched_once(weights, cache, monkeypatch):
+    uri = f"file://{weights}#sha256={DIGEST}"
+    path = fetched(uri)
+    assert path == cache / DIGEST / "net.onnx"
+    assert path.read_bytes() == b"weights"
+    assert cache.stat().st_mode & 0o077 == 0
+    weights.unlink()
+    monkeypatch.setattr(remote, "_fetch", None)
+    assert fetched(uri) == path, "what is kept needs the source no more"
+
+
+def test_another_file_is_refused_and_not_kept(weights, cache):
+    with pytest.raises(AssetError, match=rf"net.onnx is another file .*sha256 {DIGEST[:12]}…, expected {OTHER[:12]}…"):
+        fetched(f"file://{weights}#sha256={OTHER}")
+    assert not [path for path in cache.rglob("*") if path.is_file() and path.name == "net.onnx"]
+
+
+def test_a_file_that_changes_is_fetched_anew(weights):
+    first = fetched(f"file://{weights}")
+    assert fetched(f"file://{weights}") == first
+    weights.write_bytes(b"other weights")
+    second = fetched(f"file://{weights}")
+    assert second != first
+    assert second.read_bytes() == b"other weights"
+    assert first.read_bytes() == b"weights"
+
+
+def test_pinning_holds_on_to_what_is_there_now(weights):
+    assert pinned("default") == "default"
+    assert pinned(str(weights)) == str(weights)
+    text = pinned(f"file://{weights}")
+    assert text == f"file://{weights}#sha256={DIGEST}"
+    assert pinned(text) == text
+    weights.write_bytes(b"changed in the course of the run")
+    assert fetched(text).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("uri", ["file:///nowhere/net.onnx", f"file:///nowhere/net.onnx#sha256={DIGEST}"])
+def test_what_is_not_there_is_said(uri):
+    with pytest.raises(AssetError, match=r"net\.onnx: (there is no such file|cannot be fetched)") as caught:
+        fetched(uri)
+    assert not caught.value.passing
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(AssetError, match=r"name a folder in \$RAYTRACK_CACHE"):
+        fetched("file:///x/net.onnx")
+
+
+def test_a_head_by_uri_is_the_head(tmp_path, cache):
+    own = Path(shutil.copy(asset_path("head/head.npz"), tmp_path / "own.npz"))
+    config = from_mapping(RunConfig, {"head": f"file://{own}", "sequences": [{"video": "a.mp4"}]}, where="test")
+    config = with_pinned_files(resolved(config, tmp_path))
+    assert config.head == f"file://{own}#sha256={sha256_of(own)}"
+    assert head_path(config.head).is_relative_to(cache)
+    assert load_head(config.head).num_vertices == load_head().num_vertices
+    # The same head by path is the same to a fingerprint.
+    by_path = from_mapping(RunConfig, {"head": str(own)}, where="test")
+    assert head_identity(config) == head_identity(by_path) == {"name": "own", "sha256": sha256_of(own)}
+
+
+def test_weights_by_uri_are_named_so_that_every_node_finds_them(weights, cache):
+    uri = f"file://{weights}#sha256={DIGEST}"
+    assert find_weights("rvm", uri) == cache / DIGEST / "net.onnx"
+    assert weights_identity("rvm", uri) == {"path": uri, "sha256": DIGEST}
+    with pytest.raises(AssetError, match="bgmv2 loads files that end with"):
+        find_weights("bgmv2", uri)
