@@ -56,7 +56,7 @@ class VhapView:
         room = config.image_memory_gib * 2**30 / num_views
         calibrated = None
         if observation.calibrated is not None:
-            calibrated = on_device(observation.calibrated.camera.scaled(size_hw), device)
+            calibrated = observation.calibrated.camera.scaled(size_hw).to(device)
         return cls(
             images=TargetImages(observation.load_image, numbers, size_hw, memory_bytes=room, device=device),
             detected_ndc=ndc_from_px(torch.from_numpy(points), observation.size_hw).to(device),
@@ -74,13 +74,6 @@ class VhapView:
         if self.calibrated is None:
             return monocular_camera(focal_px * self.scale, self.images.size_hw)
         return self.calibrated
-
-
-def on_device(camera: Camera, device: torch.device) -> Camera:
-    """The camera on another device."""
-    return Camera(
-        intrinsics=camera.intrinsics.to(device), cam_from_world=camera.cam_from_world.to(device), size_hw=camera.size_hw
-    )
 
 
 def stacked(cameras: list[Camera], repeats: int) -> Camera:
