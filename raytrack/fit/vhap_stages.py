@@ -134,7 +134,7 @@ class VhapFit:
             base_texture=self.first_shared.texture.to(self.device),
             renderer=make_head_renderer(head, self.config.renderer, self.config.num_threads),
             config=self.vhap,
-            albedo_basis=basis,
+            albedo_basis=basis and basis.to(self.device),
         )
 
     def start(self) -> FitState:

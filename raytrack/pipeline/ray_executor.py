@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 128 << 20  # Items pass rows of a few hundred bytes; pictures go through files.
 _CONNECT_S = 30.0
+_JOIN_S = 60.0
+"""So long a cluster may have no node that works."""
 _LOOK_S = 2.0
 """So often a cluster is looked at anew: nodes come and go."""
 _START_ERRORS = (RuntimeError, OSError, ValueError, AssertionError, RayError)
@@ -84,8 +86,24 @@ class RayExecutor:
             with _kept_signal_handler():
                 self._connect()
         self._kinds = autoscaled_kinds() if cluster_address() else ()
-        self._preflight(self._look())
+        self._preflight(self._first_look())
         return self
+
+    def _first_look(self) -> Capacity:
+        """What there is to work with; nodes that are about to join a cluster are given some time.
+
+        Raises:
+            ConfigError: No node has a CPU.
+        """
+        deadline = time.monotonic() + _JOIN_S
+        while not (capacity := self._look()).largest_node_cpus:
+            if not cluster_address() or time.monotonic() > deadline:
+                raise ConfigError(
+                    "no node of this cluster has a CPU to work with; if it starts nodes when there is work, say so in "
+                    f"{CONFIG_VARIABLE} (docs/cluster.md)"
+                )
+            time.sleep(1.0)
+        return capacity
 
     def _look(self) -> Capacity:
         """See how much work can be given out now."""
@@ -119,11 +137,6 @@ class RayExecutor:
 
     def _preflight(self, capacity: Capacity) -> None:
         """Refuse a stage that no node could ever hold; CPUs are not asked for beyond what a node has."""
-        if not capacity.largest_node_cpus:
-            raise ConfigError(
-                "no node of this cluster has a CPU to work with; if it starts nodes when there is work, say so in "
-                f"{CONFIG_VARIABLE} (docs/cluster.md)"
-            )
         for stage in self._stages:
             gpus = stage.resources.gpus if stage.resources.gpu_required else 0
             wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
