@@ -117,6 +117,14 @@ def scene() -> RigScene:
     return RigScene(views=views, parameters=parameters, vertices=own @ turn.T + shift)
 
 
+@functools.cache
+def back_view(azimuth_deg: float = 165.0) -> SequenceObservation:
+    """A seventeenth camera, which sees the back of the head and never the face."""
+    turn, shift = world_from_head()
+    own, rng = (scene().vertices - shift) @ turn, np.random.default_rng(11)
+    return rendered_view(round(azimuth_deg), camera_at(azimuth_deg, 8.0, rng), own, rng)
+
+
 def rendered_view(index: int, camera: Camera, vertices: torch.Tensor, rng: np.random.Generator) -> SequenceObservation:
     model, light = head(), white_light()
     light[3], light[1] = torch.tensor([0.4, 0.35, 0.3]), 0.3

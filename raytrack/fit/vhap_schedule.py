@@ -73,11 +73,11 @@ def vhap_schedule(
 
     Args:
         config: Steps and epochs.
-        calibrated: A rig's jawlines count at first only (from the side they lie elsewhere), its tracking stages leave
-            the whole boundary out, and tracking timestep after timestep leaves the texture as it is.
         static_offset: Without them the offset stage is left out.
         landmarks_only: Rigid and full initialisation, then both tracking passes, on landmarks.
         components: Whether principal components of albedo move wherever the texture does.
+        calibrated: A rig's jawlines count at first only (from the side they lie elsewhere), its tracking stages leave
+            the whole boundary out, and tracking timestep after timestep leaves the texture as it is.
     """
     first, sequential, shuffled = FrameOrder.FIRST_BATCH, FrameOrder.SEQUENTIAL, FrameOrder.SHUFFLED
     steps = config.init_steps

@@ -19,7 +19,7 @@ from raytrack.fit.views import SequenceViews
 from raytrack.fit.visibility import LandmarkVisibility
 from raytrack.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle
 from raytrack.head.parameters import FrameParameters
-from tests.rig_scene import FRONT, NUM_FRAMES, PROFILE, head, scene, world_from_head
+from tests.rig_scene import FRONT, NUM_FRAMES, PROFILE, back_view, head, scene, world_from_head
 
 
 def true_rows():
@@ -104,9 +104,10 @@ def test_cropped_pictures_have_the_cropped_calibrated_camera():
 
 
 def test_heads_are_framed_where_no_face_is_seen():
-    """The chin line has the face above it in every camera, also seen from above and from below."""
+    """The chin line has the face above it in every camera, seen from above, from below and from behind."""
+    given = [*scene().views, back_view()]
     views = SequenceViews.of([dataclasses.replace(view, scores=view.scores * (k == FRONT))
-                              for k, view in enumerate(scene().views)])  # fmt: skip
+                              for k, view in enumerate(given)])  # fmt: skip
     rows = true_rows()
     framings = framings_of_head(views, head(), rows, torch.zeros(head().num_shapes))
     vertices = head().vertices(FrameParameters.unpack(rows), torch.zeros(head().num_shapes))
