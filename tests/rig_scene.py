@@ -145,3 +145,18 @@ def rendered_view(index: int, camera: Camera, vertices: torch.Tensor, rng: np.ra
         scores=seen.astype(np.float32),
         calibrated=RigCamera(index=index, id=f"cam{index:02d}", camera=in_rigs_world(camera)),
     )
+
+
+def of_timesteps(view: SequenceObservation, first: int, count: int) -> SequenceObservation:
+    """Some of the view's frames."""
+    frames = slice(first, first + count)
+    matte = view.load_alpha
+    return dataclasses.replace(
+        view,
+        timestep_ids=view.timestep_ids[frames],
+        timestamps_s=view.timestamps_s[frames],
+        landmarks_px=view.landmarks_px[frames],
+        scores=view.scores[frames],
+        load_image=lambda frame: view.load_image(frame + first),
+        load_alpha=None if matte is None else lambda frame: matte(frame + first),
+    )

@@ -4,6 +4,8 @@
 `texture` is the whole map; with them it is the head's own albedo and the residual.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,12 +22,12 @@ _SIDE = 256
 """Texels along a side at which components act during the fit; what is finer, the residual paints."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AlbedoBasis:
-    """Principal components of a head's albedo as a fit uses them; they go where the coefficients are."""
+    """Principal components of a head's albedo as a fit uses them."""
 
-    def __init__(self, directions: Float[Tensor, "components side side 3"]) -> None:
-        self.num_components, self.side = directions.shape[:2]
-        self._rows = {directions.device: directions.flatten(1)}
+    rows: Float[Tensor, "components texels"]
+    side: int
 
     @classmethod
     def create(cls, head: HeadModel, config: TrackConfig) -> "AlbedoBasis | None":
@@ -39,14 +41,21 @@ class AlbedoBasis:
         wanted = config.texture_model == "pca" or (config.texture_model == "auto" and config.preset != "vhap")
         if head.texture_basis is None or not wanted or config.landmarks_only:
             return None
-        return cls(head.texture_basis.directions(_SIDE))
+        directions = head.texture_basis.directions(_SIDE)
+        return cls(rows=directions.flatten(1), side=directions.shape[1])
+
+    @property
+    def num_components(self) -> int:
+        """Coefficients."""
+        return len(self.rows)
 
     def added(self, coefficients: Float[Tensor, " components"], size: int) -> Float[Tensor, "size size 3"]:
         """What coefficients add to an albedo map of a size. Differentiable."""
-        device = coefficients.device
-        if device not in self._rows:
-            self._rows[device] = next(iter(self._rows.values())).to(device)
-        return resampled_texture((coefficients @ self._rows[device]).unflatten(0, (self.side, self.side, 3)), size)
+        return resampled_texture((coefficients @ self.rows).unflatten(0, (self.side, self.side, 3)), size)
+
+    def to(self, device: torch.device) -> "AlbedoBasis":
+        """The same on another device."""
+        return AlbedoBasis(rows=self.rows.to(device), side=self.side)
 
 
 def check_texture_model(head: HeadModel, config: TrackConfig) -> None:

@@ -31,6 +31,7 @@ class TrackingFrames:
     """Frames of one sequence, cropped to where the head is and resampled."""
 
     images: UInt8[np.ndarray, "frames height width 3"]
+    """Black where the head is not."""
     size_hw: tuple[int, int]
     full_size_hw: tuple[int, int]
     crop_xyxy: tuple[int, int, int, int]
@@ -85,6 +86,9 @@ class TrackingFrames:
         frames = list(range(observation.num_frames)) if numbers is None else numbers.tolist()
         images = large_array((len(frames), *size_hw, 3), np.uint8, num_views)
         for index, number in enumerate(frames):
+            if not framing.present[number]:
+                images[index] = 0
+                continue
             picture = observation.load_image(number)
             if picture.shape[:2] != observation.size_hw:
                 raise ValueError(f"frame {number} is {picture.shape[:2]} (h, w), expected {observation.size_hw}")

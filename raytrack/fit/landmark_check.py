@@ -21,6 +21,8 @@ from raytrack.geometry.camera import GL_FROM_CV, Camera
 logger = logging.getLogger(__name__)
 IMPOSSIBLE_PERCENT = 25.0
 """Landmarks that are further off than this share of the face, in the median over views and frames, are no fit."""
+_FITS_ALONE_PERCENT = 8.0
+"""Detections to which a view on its own fits a head no better than this say nothing about the calibration."""
 _SUSPICIOUS_PERCENT = 8.0
 _EXPLAINED = 1 / 3
 """A mistake explains the detections when undoing it leaves at most this share of the error."""
@@ -47,7 +49,7 @@ def check_calibration(
         return
     of_view = np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in errors])
     typical = float(np.nanmedian(errors))
-    if typical > IMPOSSIBLE_PERCENT:
+    if typical > IMPOSSIBLE_PERCENT and _alone(fitter, views) < _FITS_ALONE_PERCENT:
         raise InputError(
             f"the cameras' calibration contradicts what they see: no head fits all views (landmarks are {typical:.0f} "
             f"% of the face off), although each camera alone sees one; {_explanation(fitter, views, typical)}"
@@ -77,6 +79,13 @@ def _explanation(fitter: LandmarkFitter, views: RigTargets, typical: float) -> s
         if error < best:
             best, words = error, f"it would fit to {error:.1f} % {name}"
     return words
+
+
+def _alone(fitter: LandmarkFitter, views: RigTargets) -> float:
+    """Typical error of heads that are fitted to each view on its own."""
+    return float(
+        np.median([_error(fitter, (view.select(np.flatnonzero(view.seen)),)) for view in views if view.seen.any()])
+    )
 
 
 def _error(fitter: LandmarkFitter, views: RigTargets) -> float:

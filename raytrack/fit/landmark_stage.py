@@ -20,6 +20,7 @@ from raytrack.fit.views import SequenceViews
 from raytrack.fit.visibility import LandmarkVisibility
 from raytrack.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle
 from raytrack.head.model import HeadModel
+from raytrack.head.parameters import NUM_POSE
 
 _FRAMES_AT_ONCE = 256
 LANDMARK_PRIOR = Weights(expression=1.7, expression_range=35.0, neck=0.1, jaw=0.5, eyes=0.5, eyes_apart=1.0)
@@ -75,6 +76,24 @@ def landmark_stage(
         rows[torch.from_numpy(numbers[block])] = found
     rows[torch.from_numpy(numbers), :3] = unwrapped(rows[torch.from_numpy(numbers), :3])
     return replace(joint, rows=rows)
+
+
+def starting_rows(views: SequenceViews, head: HeadModel) -> Float[Tensor, "frames columns"]:
+    """Rigid poses of a rig's resting head at the timesteps with a face, zeros elsewhere.
+
+    Args:
+        views: The rig.
+        head: Carries the landmarks of the observations' set.
+    """
+    fixed = landmark_set(views.first.landmark_set).fixed
+    trust = (views.detected_by_view[..., None] & fixed).astype(np.float32)
+    numbers = np.flatnonzero(views.detected)
+    targets = select(_targets(views, trust), numbers)
+    rows = torch.zeros(views.num_frames, NUM_POSE + head.num_expressions)
+    found = initial_rows(head, torch.zeros(head.num_shapes), targets, 1.0)
+    rows[torch.from_numpy(numbers)] = found
+    rows[torch.from_numpy(numbers), :3] = unwrapped(found[:, :3])
+    return rows
 
 
 def trust_in_views(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from raytrack.errors import ConfigError, NoFaceError, NotConvergedError
+from raytrack.errors import NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
@@ -83,9 +83,7 @@ def track_sequence(
         # The fit's own threads do the work; torch's would fight them for the cores.
         torch.set_num_threads(1)
         if config.preset == "vhap":
-            if sequence.is_rig:
-                raise ConfigError("track.preset: vhap tracks single cameras only; use default for a calibrated rig")
-            state = run_vhap(sequence.first, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
+            state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
             state = _fit(StageRunner(sequence, head, config), checkpoint, on_progress)
     except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]

@@ -1,6 +1,6 @@
-"""Numbers of the `vhap` preset, with VHAP's defaults for one camera (Qian, 2024). Torch-free."""
+"""Numbers of the `vhap` preset, with VHAP's defaults (Qian, 2024). Torch-free."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 REFERENCE_TEXTURE_SIZE = 2048
 """Texels along a side of VHAP's texture, which its weights are for."""
@@ -56,6 +56,29 @@ class VhapRates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VhapRigConfig:
+    """What takes the place of the numbers of one camera where a calibrated rig is tracked."""
+
+    landmark: float = 3.0
+    expression: float = 0.01
+    smooth_expression: float = 0.0
+    texture_variation: float = 1e5
+    perturb_background: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        for name in ("landmark", "expression", "smooth_expression", "texture_variation"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"vhap.rig.{name} must be 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.perturb_background <= 1:
+            raise ValueError(f"vhap.rig.perturb_background must lie in [0, 1], got {self.perturb_background}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class VhapConfig:
     """How long the `vhap` preset works, and at which sizes."""
 
@@ -64,7 +87,7 @@ class VhapConfig:
     texture_size: int = REFERENCE_TEXTURE_SIZE
     """Texels along a side; a power of two."""
     batch_size: int = 16
-    """Frames per step."""
+    """Frames per step. Of a rig it is always all cameras of one timestep."""
     init_steps: int = 500
     """Steps of each stage on the first batch."""
     sequential_steps: int = 50
@@ -80,6 +103,18 @@ class VhapConfig:
     """A checkpoint is written inside a stage after this time."""
     weights: VhapWeights = field(default_factory=VhapWeights)
     rates: VhapRates = field(default_factory=VhapRates)
+    rig: VhapRigConfig = field(default_factory=VhapRigConfig)
+
+    def for_rig(self) -> "VhapConfig":
+        """The numbers of a calibrated rig, in their places: all cameras of one timestep in a step."""
+        weights = replace(
+            self.weights,
+            landmark=self.rig.landmark,
+            expression=self.rig.expression,
+            smooth_expression=self.rig.smooth_expression,
+            texture_variation=self.rig.texture_variation,
+        )
+        return replace(self, batch_size=1, perturb_background=self.rig.perturb_background, weights=weights)
 
     def __post_init__(self) -> None:
         """Check the ranges.

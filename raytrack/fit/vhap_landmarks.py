@@ -4,29 +4,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.fit.vhap_terms import NUM_JAWLINE
+from raytrack.geometry.camera import Camera
 from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
-_CAMERA_POSITION = (0.0, 0.0, 1.0)
-_NUM_JAWLINE = 17
-
 
 @torch.no_grad()
-def yaw_deg(vertices: Float[Tensor, "frames vertices 3"], parameters: FrameParameters) -> Float[Tensor, " frames"]:
-    """Turn of the head about the world's +y, from the direction to the monocular camera to where it faces.
+def yaw_deg(
+    vertices: Float[Tensor, "frames vertices 3"], parameters: FrameParameters, camera: Camera
+) -> Float[Tensor, " frames"]:
+    """Turn of the head about its own axis upwards, from the direction to a camera to where it faces.
 
     Positive to the subject's left.
     """
     turn = matrix_from_axis_angle(parameters.rotation) @ matrix_from_axis_angle(parameters.neck_pose)
-    facing = turn[:, :, 2]
-    to_camera = vertices.new_tensor(_CAMERA_POSITION) - vertices.mean(dim=1)
-    angle = torch.atan2(facing[:, 0], facing[:, 2]) - torch.atan2(to_camera[:, 0], to_camera[:, 2])
-    return torch.rad2deg(torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi)
+    rotation, translation = camera.cam_from_world.split((3, 1), dim=-1)
+    to_camera = -(rotation.mT @ translation)[:, 0] - vertices.mean(dim=1)
+    across, _, forward = (to_camera[:, None] @ turn)[:, 0].unbind(dim=-1)
+    return -torch.rad2deg(torch.atan2(across, forward))
 
 
 def ibug_points(
-    head: HeadModel, vertices: Float[Tensor, "frames vertices 3"], parameters: FrameParameters
+    head: HeadModel, vertices: Float[Tensor, "frames vertices 3"], parameters: FrameParameters, camera: Camera
 ) -> Float[Tensor, "frames 68 3"]:
     """The iBUG points in the world; the jawline by yaw, where the head has a table of it.
 
@@ -36,9 +37,10 @@ def ibug_points(
         head: Carries `ibug`.
         vertices: Of the head, in the world.
         parameters: Which the vertices were posed with.
+        camera: Whose view decides about the jawline.
     """
     points = head.landmarks_world(vertices, "ibug")
     if head.contour is None:
         return points
-    jawline = head.contour_world(vertices, yaw_deg(vertices, parameters))
-    return torch.cat([jawline, points[:, _NUM_JAWLINE:]], dim=1)
+    jawline = head.contour_world(vertices, yaw_deg(vertices, parameters, camera))
+    return torch.cat([jawline, points[:, NUM_JAWLINE:]], dim=1)

@@ -1,6 +1,7 @@
 """The objective of one stage of the `vhap` preset: which terms act, on what, with which weight."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ from raytrack.fit import vhap_terms as terms
 from raytrack.fit.albedo import COMPONENTS, AlbedoBasis, albedo_map
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
-from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_landmarks import ibug_points
 from raytrack.fit.vhap_regions import Gates, VhapRegions
 from raytrack.fit.vhap_schedule import VhapStage
-from raytrack.geometry.camera import Camera, monocular_camera
+from raytrack.fit.vhap_views import VhapView, groups_of_one_size, stacked
+from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE, FrameParameters, block_slices
 from raytrack.head.regions import PERTURBATION_REGIONS
@@ -27,16 +28,13 @@ from raytrack.render.shading import detach_vertices
 
 @dataclass(frozen=True, kw_only=True)
 class VhapProblem:
-    """What stays fixed during the whole fit. Frames are numbered among those with a face."""
+    """What stays fixed during the whole fit. Frames are numbered among those with a face in any view."""
 
     head: HeadModel
     landmark_head: HeadModel
     """The few vertices that landmarks lie on."""
     regions: VhapRegions
-    images: TargetImages
-    detected_ndc: Float[Tensor, "frames 68 2"]
-    scale: float
-    """Tracking pixels per input pixel."""
+    views: tuple[VhapView, ...]
     base_texture: Float[Tensor, "size size 3"]
     """The head's own albedo."""
     renderer: Renderer
@@ -47,7 +45,12 @@ class VhapProblem:
     @property
     def device(self) -> torch.device:
         """Where the fit runs."""
-        return self.detected_ndc.device
+        return self.views[0].detected_ndc.device
+
+    @cached_property
+    def groups(self) -> tuple[tuple[VhapView, ...], ...]:
+        """Views that are drawn together."""
+        return groups_of_one_size(self.views)
 
 
 class Loss(NamedTuple):
@@ -85,17 +88,16 @@ class VhapObjective:
         """
         problem, weights = self.problem, self.problem.config.weights
         parameters = FrameParameters.unpack(rows)
-        camera = monocular_camera(shared.log_focal.exp() * problem.scale, problem.images.size_hw)
+        focal_px = shared.log_focal.exp()
         if self.stage.photometric:
             vertices = problem.head.vertices(parameters, shared.shape, shared.offset)
-            loss = self._photometric(vertices, camera, shared, frames, generator)
+            loss = self._photometric(vertices, focal_px, shared, frames, generator)
         else:
             vertices = problem.landmark_head.vertices(parameters, shared.shape)
             loss = Loss(rows.new_zeros(()), rows.new_full((), float("nan")))
         head = problem.head if self.stage.photometric else problem.landmark_head
-        points = terms.ndc_from_px(camera.project(ibug_points(head, vertices, parameters)), camera.size_hw)
-        detected = problem.detected_ndc[torch.from_numpy(frames).to(problem.device)]
-        total = loss.total + weights.landmark * terms.landmark_term(points, detected)
+        landmarks = self._landmarks(head, vertices, parameters, focal_px, frames)
+        total = loss.total + weights.landmark * landmarks
         total = total + row_terms(parameters, weights)
         if self.stage.smooth:
             total = total + terms.smooth_term(rows, previous, self._smooth)
@@ -132,12 +134,43 @@ class VhapObjective:
         """Antialias behind the gate on silhouettes."""
         return self.problem.renderer.antialias(image, detach_vertices(clip, self.gates.held_vertices), fragments)
 
+    def _landmarks(
+        self, head: HeadModel, vertices: Tensor, parameters: FrameParameters, focal_px: Tensor, frames: np.ndarray
+    ) -> Tensor:
+        """Mean over the frames in all views."""
+        index = torch.from_numpy(frames).to(self.problem.device)
+        points = []
+        for view in self.problem.views:
+            camera = view.camera(focal_px)
+            projected = camera.project(ibug_points(head, vertices, parameters, camera))
+            points.append(terms.ndc_from_px(projected, camera.size_hw))
+        detected = torch.cat([view.detected_ndc[index] for view in self.problem.views])
+        confidence = torch.cat([view.confidence[index] for view in self.problem.views])
+        return terms.landmark_term(torch.cat(points), detected, confidence, jawline=self.stage.jawline)
+
     def _photometric(
-        self, vertices: Tensor, camera: Camera, shared: SharedParameters, frames: np.ndarray, generator: torch.Generator
-    ) -> Loss:
+        self, vertices: Tensor, focal_px: Tensor, shared: SharedParameters, frames: np.ndarray,
+        generator: torch.Generator,
+    ) -> Loss:  # fmt: skip
+        """Over all views; those of one size are drawn as one batch."""
+        parts = [self._group(group, vertices, focal_px, shared, frames, generator) for group in self.problem.groups]
+        if len(parts) == 1:
+            return parts[0][0]
+        covered = torch.stack([count for _, count in parts])
+        share = covered / covered.sum().clamp_min(1)
+        total, error = (torch.stack([loss[item] for loss, _ in parts]) for item in (0, 1))
+        return Loss((total * share).sum(), (error * share).sum())
+
+    def _group(
+        self, group: tuple[VhapView, ...], vertices: Tensor, focal_px: Tensor, shared: SharedParameters,
+        frames: np.ndarray, generator: torch.Generator,
+    ) -> tuple[Loss, Tensor]:  # fmt: skip
+        """Loss of views of one size, and the covered pixels it is a mean over."""
         problem, config = self.problem, self.problem.config
-        target = problem.images.batch(frames)
-        image, clip, fragments = self.render(vertices, camera, shared, target)
+        target = torch.cat([view.images.batch(frames) for view in group])
+        camera = stacked([view.camera(focal_px) for view in group], len(frames))
+        seen = vertices if len(group) == 1 else vertices.repeat(len(group), 1, 1)
+        image, clip, fragments = self.render(seen, camera, shared, target)
         perturbed = perturb_regions(
             image, fragments.face_index, problem.regions.region_of_face, len(PERTURBATION_REGIONS),
             foreground_probability=config.perturb_foreground, background_probability=config.perturb_background,
@@ -148,11 +181,12 @@ class VhapObjective:
         total = config.weights.photo * terms.photo_term(blended[..., :3], target, blended[..., 3])
         if "light" in self.stage.optimise:
             with torch.no_grad():
-                normals = problem.renderer.interpolate(problem.renderer.vertex_normals(vertices), fragments)
+                normals = problem.renderer.interpolate(problem.renderer.vertex_normals(seen), fragments)
             total = total + config.weights.diffuse * terms.diffuse_term(normals, covered, shared.light)
         # Over the background the image is the target.
-        error = (image.detach() - target).abs().sum() / (3 * covered.sum().clamp_min(1))
-        return Loss(total, error)
+        count = covered.sum()
+        error = (image.detach() - target).abs().sum() / (3 * count.clamp_min(1))
+        return Loss(total, error), count
 
     def _albedo(self, shared: SharedParameters) -> Float[Tensor, "size size 3"]:
         return albedo_map(shared.texture, shared.texture_coefficients, self.problem.albedo_basis)
@@ -162,7 +196,7 @@ class VhapObjective:
         residual = terms.texture_residual_term(shared.texture, problem.base_texture, problem.regions.plain_texels)
         variation = terms.texture_variation_term(self._albedo(shared))
         # The sum of squared differences of a picture does not depend on its resolution; their mean does.
-        scale = (problem.scale * len(shared.texture) / REFERENCE_TEXTURE_SIZE) ** 2
+        scale = (problem.views[0].scale * len(shared.texture) / REFERENCE_TEXTURE_SIZE) ** 2
         total = weights.texture_variation * scale * variation + weights.texture_residual * residual
         if COMPONENTS in self.stage.optimise:
             total = total + weights.texture_pca * shared.texture_coefficients.square().mean()

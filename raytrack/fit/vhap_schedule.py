@@ -36,6 +36,8 @@ class VhapStage:
     """Blocks of a frame's row and fields of `SharedParameters`."""
     photometric: bool
     """Landmarks alone otherwise."""
+    jawline: bool = True
+    """Whether its landmarks count; where a single camera is tracked they always do."""
     smooth: bool = False
     """Whether frames are pulled towards the ones before them."""
     texture_except: tuple[str, ...] = ()
@@ -60,23 +62,31 @@ class Unit:
 
 
 def vhap_schedule(
-    config: VhapConfig, *, static_offset: bool, landmarks_only: bool, components: bool = False
+    config: VhapConfig,
+    *,
+    static_offset: bool,
+    landmarks_only: bool,
+    components: bool = False,
+    calibrated: bool = False,
 ) -> tuple[VhapStage, ...]:
-    """VHAP's stages for one camera.
+    """VHAP's stages for one camera, or for a calibrated rig.
 
     Args:
         config: Steps and epochs.
+        calibrated: A rig's jawlines count at first only (from the side they lie elsewhere), its tracking stages leave
+            the whole boundary out, and tracking timestep after timestep leaves the texture as it is.
         static_offset: Without them the offset stage is left out.
         landmarks_only: Rigid and full initialisation, then both tracking passes, on landmarks.
         components: Whether principal components of albedo move wherever the texture does.
     """
     first, sequential, shuffled = FrameOrder.FIRST_BATCH, FrameOrder.SEQUENTIAL, FrameOrder.SHUFFLED
     steps = config.init_steps
+    camera = () if calibrated else ("log_focal",)
     faces = (*POSE, *JOINTS, "expression")
     stages = [
-        VhapStage(name="lmk_init_rigid", order=first, repeats=steps, photometric=False, optimise=("log_focal", *POSE)),
+        VhapStage(name="lmk_init_rigid", order=first, repeats=steps, photometric=False, optimise=(*camera, *POSE)),
         VhapStage(name="lmk_init_all", order=first, repeats=steps, photometric=False,
-                  optimise=("log_focal", "shape", *faces)),
+                  optimise=(*camera, "shape", *faces)),
     ]  # fmt: skip
     scale, decay = config.rates.global_scale, config.rates.global_decay
     if landmarks_only:
@@ -84,31 +94,34 @@ def vhap_schedule(
             VhapStage(name="lmk_sequential_tracking", order=sequential, repeats=config.sequential_steps,
                       photometric=False, smooth=True, optimise=faces),
             VhapStage(name="lmk_global_tracking", order=shuffled, repeats=config.global_epochs,
-                      photometric=False, smooth=True, optimise=("log_focal", "shape", *faces),
+                      photometric=False, smooth=True, optimise=(*camera, "shape", *faces),
                       rate_scale=scale, rate_decay=decay),
         ]  # fmt: skip
         return tuple(stages)
     loose = ("hair", "boundary", "neck")
-    appearance = ("log_focal", "shape", "texture", "light")
+    appearance = (*camera, "shape", "texture", "light")
     stages += [
         VhapStage(name="rgb_init_texture", order=first, repeats=steps, photometric=True, optimise=appearance,
                   texture_except=loose, boundary_except=("hair", "boundary")),
         VhapStage(name="rgb_init_all", order=first, repeats=steps, photometric=True, optimise=(*appearance, *faces),
-                  texture_except=loose, boundary_except=("hair", "bottomline")),
+                  texture_except=loose, boundary_except=("hair", "bottomline"), jawline=not calibrated),
     ]  # fmt: skip
     everything = (*appearance, *faces)
     if static_offset:
         everything = (*everything, "offset")
         stages.append(
             VhapStage(name="rgb_init_offset", order=first, repeats=steps, photometric=True, optimise=everything,
-                      texture_except=loose, boundary_except=("bottomline",))
+                      texture_except=loose, boundary_except=("bottomline",), jawline=not calibrated)
         )  # fmt: skip
+    texture = () if calibrated else ("texture",)
+    texture_except, boundary_except = (("boundary",), ("boundary",)) if calibrated else ((), ("bottomline",))
     stages += [
         VhapStage(name="rgb_sequential_tracking", order=sequential, repeats=config.sequential_steps, photometric=True,
-                  smooth=True, optimise=(*faces, "texture"), boundary_except=("bottomline",)),
+                  smooth=True, optimise=(*faces, *texture), texture_except=texture_except,
+                  boundary_except=boundary_except, jawline=not calibrated),
         VhapStage(name="rgb_global_tracking", order=shuffled, repeats=config.global_epochs, photometric=True,
-                  smooth=True, optimise=everything, boundary_except=("bottomline",),
-                      rate_scale=scale, rate_decay=decay),
+                  smooth=True, optimise=everything, texture_except=texture_except, boundary_except=boundary_except,
+                  jawline=not calibrated, rate_scale=scale, rate_decay=decay),
     ]  # fmt: skip
     return tuple(_with_components(stage) if components else stage for stage in stages)
 

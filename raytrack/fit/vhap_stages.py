@@ -1,4 +1,4 @@
-"""The `vhap` preset: VHAP's Adam schedule for one camera (Qian, 2024), for comparison with the default tracker.
+"""The `vhap` preset: VHAP's Adam schedule (Qian, 2024) for one camera or a calibrated rig, to compare with.
 
 Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpose:
 
@@ -7,6 +7,7 @@ Terms, weights, stages and rates are VHAP's, on any head. What differs, on purpo
   means the tracked frame before.
 - Every batch of the sequential pass starts from the last tracked frame, the last one of the sequence included.
 - Expressions that a head switches off stay at zero.
+- In a rig's world, whose origin may be anywhere, the head starts from the rigid pose that its landmarks give.
 
 Dynamic offsets are off, as in VHAP's default outputs. Principal components of albedo are used where they are asked for
 (`track.texture_model: pca`). The matte is not used.
@@ -26,14 +27,15 @@ from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.head_renderer import fit_device, make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.landmark_stage import starting_rows
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.vhap_images import TargetImages
 from raytrack.fit.vhap_objective import VhapObjective, VhapProblem
 from raytrack.fit.vhap_regions import Gates, VhapRegions, with_ibug_points
 from raytrack.fit.vhap_schedule import FrameOrder, Unit, VhapStage, units, vhap_schedule
 from raytrack.fit.vhap_solver import StageSolver
-from raytrack.fit.vhap_terms import ndc_from_px
+from raytrack.fit.vhap_views import VhapView
+from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
 
@@ -46,7 +48,7 @@ colour error of the last finished one."""
 
 
 def run_vhap(
-    observation: SequenceObservation,
+    views: SequenceViews | SequenceObservation,
     head: HeadModel,
     config: TrackConfig,
     *,
@@ -56,7 +58,7 @@ def run_vhap(
     """Fit a sequence, from its last checkpoint on.
 
     Args:
-        observation: Pictures and landmarks; at least one frame has a face.
+        views: Pictures and landmarks; at least one frame has a face.
         head: The head model.
         config: Read are `vhap`, static offsets or not, landmarks only or not, occluded regions, first focal length,
             renderer, seed.
@@ -68,7 +70,7 @@ def run_vhap(
         ConfigError: A region does not exist.
         NotConvergedError: The parameters are no longer finite.
     """
-    fit = VhapFit(observation, head, config)
+    fit = VhapFit(views, head, config)
     state = (checkpoint.load() if checkpoint else None) or fit.start()
     total, saved_s = len(fit.schedule), time.monotonic()
     while state.stages_done < total:
@@ -91,18 +93,21 @@ def run_vhap(
 class VhapFit:
     """One fit: its constant parts, and how the next unit of work is done."""
 
-    def __init__(self, observation: SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
-        self.config, self.vhap = config, config.vhap
-        self.active = observation.detected
+    def __init__(self, views: SequenceViews | SequenceObservation, head: HeadModel, config: TrackConfig) -> None:
+        self.views = views if isinstance(views, SequenceViews) else SequenceViews.of(views)
+        self.head, self.config = head, config
+        self.vhap = config.vhap.for_rig() if self.views.is_rig else config.vhap
+        self.active = self.views.detected
         basis = AlbedoBasis.create(head, config)
         self.schedule = vhap_schedule(
             self.vhap,
             static_offset=config.static_offset,
             landmarks_only=config.landmarks_only,
             components=basis is not None,
+            calibrated=self.views.is_rig,
         )
         self.device = fit_device(config.renderer)
-        self.longer_side_px = max(observation.size_hw)
+        self.longer_side_px = max(self.views.first.size_hw)
         texture_size = config.texture_size if config.landmarks_only else self.vhap.texture_size
         self.first_shared = SharedParameters.start(
             head, torch.zeros(head.num_shapes), config.focal_ratio * self.longer_side_px, texture_size
@@ -110,45 +115,35 @@ class VhapFit:
         if basis:
             zeros = torch.zeros(basis.num_components)
             self.first_shared = self.first_shared.with_values(texture_coefficients=zeros)
-        self.problem = self._problem(observation, head, texture_size, basis)
+        self.problem = self._problem(head, texture_size, basis)
         self.gates = {stage.name: Gates.of_stage(stage, head, config).to(self.device) for stage in self.schedule}
         self._solver: StageSolver | None = None
 
-    def _problem(
-        self, observation: SequenceObservation, head: HeadModel, texture_size: int, basis: AlbedoBasis | None
-    ) -> VhapProblem:
-        picked, picks = with_ibug_points(head, observation.landmark_set)
+    def _problem(self, head: HeadModel, texture_size: int, basis: AlbedoBasis | None) -> VhapProblem:
+        picked, picks = with_ibug_points(head, self.views.first.landmark_set)
         numbers = np.flatnonzero(self.active)
-        height, width = observation.size_hw
-        scale = min(1.0, (self.vhap.image_size_px or self.longer_side_px) / self.longer_side_px)
-        size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-        landmarks = torch.from_numpy(observation.landmarks_px[numbers][:, picks].astype(np.float32))
+        contour = () if picked.contour is None else ("contour",)
         return VhapProblem(
             head=picked.to(self.device),
-            landmark_head=picked.landmark_subset("ibug", *(("contour",) if picked.contour is not None else ())).to(
-                self.device
-            ),
+            landmark_head=picked.landmark_subset("ibug", *contour).to(self.device),
             regions=VhapRegions.create(picked, self.vhap.weights, texture_size).to(self.device),
-            images=TargetImages(
-                observation.load_image,
-                numbers,
-                size_hw,
-                memory_bytes=self.vhap.image_memory_gib * 2**30,
-                device=self.device,
+            views=tuple(
+                VhapView.create(view, numbers, picks, self.vhap, self.device, self.views.num_views)
+                for view in self.views.observations
             ),
-            detected_ndc=ndc_from_px(landmarks, observation.size_hw).to(self.device),
-            scale=scale,
             base_texture=self.first_shared.texture.to(self.device),
             renderer=make_head_renderer(head, self.config.renderer, self.config.num_threads),
             config=self.vhap,
-            albedo_basis=basis,
+            albedo_basis=basis and basis.to(self.device),
         )
 
     def start(self) -> FitState:
-        """The resting head at the world's origin, in white light."""
-        columns = NUM_POSE + self.problem.head.num_expressions
+        """The resting head in white light: at the world's origin, or where a rig's cameras see it."""
+        rows = torch.zeros(len(self.active), NUM_POSE + self.head.num_expressions)
+        if self.views.is_rig:
+            rows = starting_rows(self.views, self.head)
         return FitState(
-            rows=torch.zeros(len(self.active), columns), shared=self.first_shared, stages_done=0,
+            rows=rows, shared=self.first_shared, stages_done=0,
             photo_error=float("nan"), rows_error=float("inf"), converged=False,
         )  # fmt: skip
 

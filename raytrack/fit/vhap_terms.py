@@ -1,4 +1,4 @@
-"""The terms of VHAP's objective for one camera, before their weights (Qian, 2024).
+"""The terms of VHAP's objective, before their weights (Qian, 2024).
 
 Pure functions. "Mean" is over everything that a term is given: frames, points, coordinates, texels.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.render.shading import diffuse
 
-NUM_IBUG = 68
+NUM_IBUG, NUM_JAWLINE = 68, 17
 NOSE_POINTS = slice(27, 36)
 """The iBUG points along and under the nose, which tell a head's turn from a shift."""
 NOSE_WEIGHT = 10.0
@@ -25,10 +25,25 @@ def ndc_from_px(points_px: Float[Tensor, "*batch 2"], size_hw: tuple[int, int]) 
 
 
 def landmark_term(
-    predicted_ndc: Float[Tensor, "frames 68 2"], detected_ndc: Float[Tensor, "frames 68 2"]
+    predicted_ndc: Float[Tensor, "pictures 68 2"],
+    detected_ndc: Float[Tensor, "pictures 68 2"],
+    confidence: Float[Tensor, " pictures"] | None = None,
+    *,
+    jawline: bool = True,
 ) -> Float[Tensor, ""]:
-    """Mean over points of the L1 distance; points of the nose count ten times. Frames without a face are not given."""
+    """Mean over points of the L1 distance; points of the nose count ten times.
+
+    Args:
+        predicted_ndc: Of the head.
+        detected_ndc: Anything finite where the confidence is 0.
+        confidence: Factor per picture, 0 where it shows no face; by default 1.
+        jawline: Without it, the mean is over the other points, and the nose counts as they do.
+    """
     distance = (predicted_ndc - detected_ndc).abs().sum(dim=-1)
+    if confidence is not None:
+        distance = distance * confidence[:, None]
+    if not jawline:
+        return distance[:, NUM_JAWLINE:].mean()
     weight = torch.ones(NUM_IBUG, dtype=distance.dtype, device=distance.device)
     weight[NOSE_POINTS] = NOSE_WEIGHT
     return (distance * weight).mean()

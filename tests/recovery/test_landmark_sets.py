@@ -169,13 +169,14 @@ def test_unknown_sets_are_refused(head):
 
 def test_jawline_follows_the_turned_head(head, truth):
     vertices = head.vertices(truth, torch.zeros(head.num_shapes))
-    yaw = yaw_deg(vertices, truth)
+    camera = monocular_camera(torch.tensor(FOCAL_PX), SIZE_HW)
+    yaw = yaw_deg(vertices, truth, camera)
     assert (yaw.diff() > 5).all()
     facing_camera = truth.rotation[:, 1].abs().argmin()
     assert abs(float(yaw[facing_camera])) < 10
     picked, picks = with_ibug_points(head, "ibug")
     assert picks.tolist() == list(range(68))
-    points = ibug_points(picked, vertices, truth)
+    points = ibug_points(picked, vertices, truth, camera)
     fixed = head.landmarks_world(vertices, "ibug")
     torch.testing.assert_close(points[:, 17:], fixed[:, 17:])
     # Turned to the subject's left, the subject's right cheek is the near one: the far jawline runs further in front.
@@ -184,4 +185,4 @@ def test_jawline_follows_the_turned_head(head, truth):
     assert float(moved[facing_camera].max()) < float(moved[-1].max())
     assert with_ibug_points(head, "ibug-3d")[0].contour is None
     meshed, _ = with_ibug_points(head)
-    torch.testing.assert_close(ibug_points(meshed, vertices, truth), meshed.landmarks_world(vertices, "ibug"))
+    torch.testing.assert_close(ibug_points(meshed, vertices, truth, camera), meshed.landmarks_world(vertices, "ibug"))

@@ -11,7 +11,7 @@ from raytrack.errors import InputError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import GL_FROM_CV
-from tests.rig_scene import FRONT, NUM_FRAMES, PROFILE, head, scene
+from tests.rig_scene import FRONT, PROFILE, head, of_timesteps, scene
 
 SIZES = {"tracking_size_px": 128, "texture_image_size_px": 128, "texture_size": 256, "final_texture_size": 256}
 LANDMARKS = TrackConfig(landmarks_only=True, texture_size=16, final_texture_size=16)
@@ -171,19 +171,7 @@ def test_a_camera_that_disagrees_is_named(caplog):
 
 def small(**changes):
     """Two timesteps in five cameras, one of which finds no face."""
-    frames = slice(1, 3)
-    views = [
-        dataclasses.replace(
-            view,
-            timestep_ids=view.timestep_ids[frames],
-            timestamps_s=view.timestamps_s[frames],
-            landmarks_px=view.landmarks_px[frames],
-            scores=view.scores[frames],
-            load_image=lambda frame, view=view: view.load_image(frame + 1),
-            load_alpha=lambda frame, view=view: view.load_alpha(frame + 1),
-        )
-        for view in scene().views[::4]
-    ]
+    views = [of_timesteps(view, 1, 2) for view in scene().views[::4]]
     views.append(blind(dataclasses.replace(views[0], calibrated=dataclasses.replace(views[0].calibrated, id="blind"))))
     sizes = {"tracking_size_px": 48, "texture_image_size_px": 48, "texture_size": 32, "final_texture_size": 32}
     return views, TrackConfig(rounds=1, **(sizes | changes))
@@ -237,4 +225,4 @@ def test_a_camera_that_looks_away_is_left_out(caplog):
     assert "camera blind never shows the head" in caplog.text
     assert len(track.cameras) == len(views)
     assert np.isfinite(track.parameters.pack().numpy()).all()
-    assert track.num_frames == NUM_FRAMES - 2
+    assert track.num_frames == 2

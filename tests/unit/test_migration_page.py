@@ -224,6 +224,9 @@ def test_links_lead_somewhere():
     titles = re.findall(r"^#+ (.+)$", PROSE, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]+)\)", PROSE)) <= anchors
+    files = re.findall(r"\]\(([^)#]+)\)", PROSE)
+    assert files
+    assert not [name for name in files if not (ROOT / "docs" / name).is_file()]
 
 
 def test_files_of_a_run_are_those_of_the_readme():

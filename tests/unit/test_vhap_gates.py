@@ -37,7 +37,7 @@ def rendered(stage: VhapObjective):
     """Vertices that require a gradient, the shaded image, clip positions and fragments, in white light."""
     vertices = head().vertices(FrameParameters.zeros(1, head().num_expressions), torch.zeros(head().num_shapes))
     vertices.requires_grad_()
-    size_hw = stage.problem.images.size_hw
+    size_hw = stage.problem.views[0].images.size_hw
     camera = monocular_camera(torch.tensor(2.4 * max(size_hw)), size_hw)
     shared = dataclasses.replace(fit().first_shared, light=white_light())
     image, positions, fragments = stage.render(vertices, camera, shared, torch.rand(1, *size_hw, 3))

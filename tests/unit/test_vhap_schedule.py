@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raytrack.fit.vhap_config import VhapConfig, VhapRates
+from raytrack.fit.vhap_config import VhapConfig, VhapRates, VhapRigConfig
 from raytrack.fit.vhap_schedule import FrameOrder, row_rates, shared_rates, units, vhap_schedule
 
 POSE = {"rotation", "translation"}
@@ -108,3 +108,25 @@ def test_rates_are_vhaps():
     assert row_rates(VhapRates()) == {**base, "translation": 1e-3, "expression": 5e-2}
     base = dict.fromkeys(("shape", "texture", "texture_coefficients", "light", "log_focal"), 5e-3)
     assert shared_rates(VhapRates()) == {**base, "offset": 5e-4}
+
+
+def test_a_rigs_stages():
+    stages = vhap_schedule(VhapConfig(), static_offset=True, landmarks_only=False, calibrated=True)
+    tracking = [
+        ("rgb_sequential_tracking", SEQUENTIAL, 50, FACE, {"boundary"}, {"boundary"}),
+        ("rgb_global_tracking", SHUFFLED, 30, APPEARANCE | FACE | {"offset"}, {"boundary"}, {"boundary"}),
+    ]
+    expected = [*TABLE[:5], *tracking]
+    assert described(stages) == [(*row[:3], row[3] - {"log_focal"}, *row[4:]) for row in expected]
+    assert [stage.jawline for stage in stages] == [True] * 3 + [False] * 4
+    assert all(stage.jawline for stage in vhap_schedule(VhapConfig(), static_offset=True, landmarks_only=False))
+
+
+def test_a_rigs_numbers():
+    own = VhapConfig(texture_size=64)
+    rig = own.for_rig()
+    assert (rig.weights.landmark, rig.weights.expression, rig.weights.smooth_expression) == (3, 0.01, 0)
+    assert (rig.weights.texture_variation, rig.perturb_background, rig.batch_size) == (1e5, 0.6, 1)
+    assert (rig.weights.photo, rig.perturb_foreground, rig.texture_size) == (30, 0.5, 64)
+    with pytest.raises(ValueError, match=r"rig\.perturb_background"):
+        VhapRigConfig(perturb_background=1.5)

@@ -27,6 +27,15 @@ def test_landmarks_of_the_nose_count_ten_times(point, factor):
     assert float(terms.landmark_term(predicted, detected)) == pytest.approx(factor * 0.03 / (2 * 68))
 
 
+def test_landmarks_without_jawline_or_face():
+    detected = torch.zeros(2, 68, 2)
+    predicted = detected.clone()
+    predicted[:, :17], predicted[0, 30] = 5.0, 0.3
+    assert float(terms.landmark_term(predicted, detected, jawline=False)) == pytest.approx(0.6 / (2 * 51))
+    unseen = terms.landmark_term(predicted, detected, torch.tensor([0.0, 1.0]), jawline=False)
+    assert float(unseen) == 0
+
+
 def test_photo_divides_by_the_covered_pixels():
     target = torch.full((1, 2, 2, 3), 0.5)
     image = target.clone()
