@@ -22,6 +22,7 @@ LAYERS = (
     ("config",),
     ("pipeline",),
     ("view",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

@@ -9,7 +9,7 @@ import pytest
 import tyro
 import yaml
 
-from raytrack import cli
+from raytrack import cli, commands
 from raytrack.config import RunConfig, from_mapping
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +59,8 @@ def test_every_command_of_the_readme_is_known():
 
 
 def test_options_named_exist():
-    commands = (cli.Run, cli.Union, cli.ImportFlame)
-    fields = [field for command in commands for field in dataclasses.fields(command)]
+    named_commands = (commands.Run, commands.Union, commands.ImportFlame)
+    fields = [field for command in named_commands for field in dataclasses.fields(command)]
     known = {"--" + field.name.replace("_", "-") for field in fields}
     named = set(re.findall(r"`(--[\w-]+)", PROSE))
     assert len(named) >= 8

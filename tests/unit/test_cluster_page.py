@@ -7,7 +7,7 @@ import pytest
 import tyro
 import yaml
 
-from raytrack import cli
+from raytrack import cli, commands
 from raytrack.config import RunConfig, from_mapping
 from raytrack.remote import parse_uri
 
@@ -31,11 +31,11 @@ def test_commands_are_understood(page):
 
 
 def test_options_are_those_of_submit(page):
-    known = {"--" + field.replace("_", "-") for field in cli.Submit.__dataclass_fields__}
+    known = {"--" + field.replace("_", "-") for field in commands.Submit.__dataclass_fields__}
     named = set(re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE))
     assert named >= {"--address", "--installed", "--install-dependencies", "--no-wait", "--stop-on-interrupt"}
     assert named <= known
-    assert known - {"--" + field.replace("_", "-") for field in cli.Run.__dataclass_fields__} == named
+    assert known - {"--" + field.replace("_", "-") for field in commands.Run.__dataclass_fields__} == named
 
 
 def test_job_files_are_valid(page):

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import tyro
 import yaml
 
+from raytrack import cli, commands
 from raytrack.config import SequenceConfig, expanded, load_job
 from raytrack.errors import ConfigError
 from raytrack.pipeline.choose import chosen
@@ -113,6 +115,24 @@ def test_choosing_some(load, subjects, sequences, expected):
 def test_choosing_what_is_not_there(load, subjects, sequences, message):
     with pytest.raises(ConfigError, match=message):
         chosen(load("p.csv", PEOPLE), subjects, sequences)
+
+
+def test_choosing_on_the_command_line(load, tmp_path, capsys):
+    load("p.csv", PEOPLE)
+    run = ["run", str(tmp_path / "job.yaml"), "--out", str(tmp_path / "out"), "--sequential"]
+    assert cli.main([*run, "--subjects", "carl"]) == 2
+    assert "no subject 'carl' in the job; there is: anna, ben" in capsys.readouterr().err
+    assert cli.main([*run, "--subjects", "a*", "--sequences", "*-2"]) == 1
+    printed = capsys.readouterr().out
+    assert "anna-2: plan failed (input)" in printed, "the clip is not there, but it is the one that was chosen"
+    assert "anna-1" not in printed
+    assert "ben-1" not in printed
+
+
+def test_choosing_is_left_to_the_cluster():
+    line = ["submit", "job.yaml", "--out", "/o", "--quiet", "--subjects", "0*", "1", "--sequences", "EMO-*"]
+    options = tyro.cli(cli.Command, args=line)
+    assert commands.passed_on(options) == ("--quiet", "--subjects", "0*", "1", "--sequences", "EMO-*")
 
 
 def test_choosing_from_a_dataset(tmp_path):

@@ -1,7 +1,9 @@
 """Heads and weights given by URI: fetched once, never another file than the digest says."""
 
 import hashlib
+import http.server
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,55 @@ def weights(tmp_path):
     path.parent.mkdir()
     path.write_bytes(b"weights")
     return path
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An S3 service of one file, s3://bucket/nets/net.onnx; its address, and the requests that it saw."""
+    seen: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, body: bytes):
+            seen.append(self.command)
+            found = self.path.partition("?")[0] == "/bucket/nets/net.onnx" and self.headers["Authorization"]
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(b"weights") if found else 0))
+            self.send_header("Last-Modified", "Sun, 01 Nov 2026 10:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(body if found else b"")
+
+        def do_HEAD(self):
+            self.answer(b"")
+
+        def do_GET(self):
+            self.answer(b"weights")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    yield f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{server.server_address[1]}", seen
+    server.shutdown()
+    server.server_close()
+
+
+def test_from_s3(bucket, cache):
+    service, seen = bucket
+    path = fetched(f"s3://bucket/nets/net.onnx?{service}")
+    assert path == cache / DIGEST / "net.onnx"
+    assert path.read_bytes() == b"weights"
+    assert seen.count("GET") == 1
+    assert pinned(f"s3://bucket/nets/net.onnx?{service}").endswith(f"#sha256={DIGEST}")
+    assert seen.count("GET") == 1, "it has not changed since"
+    with pytest.raises(AssetError, match="another file than it should be"):
+        fetched(f"s3://bucket/nets/net.onnx?{service}#sha256={OTHER}")
+    with pytest.raises(AssetError, match=r"none\.onnx.*: there is no such file"):
+        fetched(f"s3://bucket/nets/none.onnx?{service}")
 
 
 def test_uris_are_told_from_paths_and_names():
