@@ -17,6 +17,7 @@ from raytrack.fit.vhap_stages import run_vhap
 from raytrack.head.library import load_head
 from raytrack.observe.landmarks import make_landmark_detector
 from raytrack.observe.matting import make_matter
+from tests import rig_scene
 from tests.vhap_clip import TEXTURE_SIZE, clip
 from tests.vhap_clip import head as clip_head
 
@@ -93,3 +94,18 @@ def test_the_vhap_preset_runs_on_the_gpu(record_property) -> None:
         errors[renderer] = state.photo_error
     record_property("colour error", errors)
     assert errors["nvdiffrast"] < 1.1 * errors["numba"]
+
+
+def test_a_rig_is_found_in_metres(record_property) -> None:
+    sizes = {"tracking_size_px": 128, "texture_image_size_px": 128, "texture_size": 256, "final_texture_size": 256}
+    errors = {}
+    for renderer in ("numba", "nvdiffrast"):
+        config = TrackConfig(rounds=1, num_threads=8, renderer=renderer, **sizes)  # pyright: ignore[reportArgumentType]
+        track = track_sequence(rig_scene.scene().views, rig_scene.head(), config)
+        offset = None if track.static_offset is None else track.static_offset[0]
+        found = rig_scene.head().vertices(track.parameters, track.shape, offset)
+        face = rig_scene.head().region("face") & ~rig_scene.head().region("mouth_interior")
+        errors[renderer] = 1000 * float((found - rig_scene.scene().vertices)[:, face].norm(dim=-1).mean())
+    record_property("face error, mm", errors)
+    assert errors["nvdiffrast"] < 1.0
+    assert abs(errors["nvdiffrast"] - errors["numba"]) < 0.1
