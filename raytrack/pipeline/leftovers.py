@@ -21,6 +21,11 @@ def traces(out: Path, key: SequenceKey, stage: Stage) -> Iterator[Path]:
         yield from _files_of(out, key.sequence, pattern)
 
 
+def half_written_parts(out: Path, key: SequenceKey) -> Iterator[Path]:
+    """What writers that died have left in a sequence's tables; readers pass it over."""
+    yield from sorted((out / "tables").glob(f"*/{key.partition().as_posix()}/.tmp-*.parquet"))
+
+
 def _files_of(out: Path, name: str, pattern: str) -> Iterator[Path]:
     """Files under what a pattern of `Stage.folders` means; ``{pid}`` stands for a process's number and nothing else."""
     wanted = re.escape(Path(pattern).name.format(sequence=name, pid="\0")).replace(re.escape("\0"), r"\d+")

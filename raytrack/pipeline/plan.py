@@ -10,7 +10,7 @@ from typing import Any
 from raytrack.assets import asset_sha256
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.pipeline.digests import Digests
-from raytrack.pipeline.leftovers import remove_files, traces
+from raytrack.pipeline.leftovers import half_written_parts, remove_files, traces
 from raytrack.pipeline.records import FailureRecord
 from raytrack.pipeline.sources import source_digests, source_path
 from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerprint
@@ -149,6 +149,7 @@ class SequencePlan:
 
         Results of the very same work stay, as do those that were made from them.
         """
+        remove_files(half_written_parts(self.out, self.key))
         for stage in self._stale_others():
             remove_files(traces(self.out, self.key, stage))
         for stage in self.stages:

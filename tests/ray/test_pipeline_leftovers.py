@@ -55,6 +55,18 @@ def test_unfinished_previews_of_other_sequences_are_not_ours(out):
     assert sorted(path.name for path in traces(out, key, RENDER)) == [".tmp-12-a.mp4", "a.mp4"]
 
 
+def test_tables_that_a_writer_had_only_half_written_do_not_stay(tmp_path, out):
+    config = tiny.job(tmp_path / "in", {"a": {}, "b": {}})
+    assert tiny.run(config, out).exit_code == 0
+    whole = tiny.contents(out)
+    for path in list((out / "tables").glob("*/*/*/sequence=a")):
+        (path / ".tmp-0123456789abcdef.parquet").write_text("half")
+    (out / "render/a/color/000003.png").unlink()
+    assert tiny.run(config, out).exit_code == 0
+    assert tiny.contents(out) == whole
+    assert not list(out.rglob(".tmp-*"))
+
+
 def test_an_output_folder_inside_the_images_does_not_change_them(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
