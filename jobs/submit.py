@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--out", required=True, help="a folder that every node sees, by its absolute path")
     options = parser.parse_args()
     try:
-        server = JobServer(options.address)
+        server = JobServer(options.address, lambda text: print(f"warning: {text}", file=sys.stderr))
         jobs = submit(server, options.jobs, options.out)
         outcomes = wait(server, jobs)
     except RaytrackError as error:

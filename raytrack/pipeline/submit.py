@@ -15,7 +15,7 @@ from typing import Any, Literal
 from raytrack.config import RunConfig
 from raytrack.errors import ConfigError, RaytrackError
 from raytrack.pipeline.bundle import JOB_FILE, copy_package, dependencies, write_job
-from raytrack.pipeline.job_server import ask_versions, check_versions, prepare_authentication, server_url
+from raytrack.pipeline.job_server import ask_versions, check_versions, is_exposed, prepare_authentication, server_url
 
 logger = logging.getLogger(__name__)
 
@@ -81,17 +81,21 @@ class JobServer:
 
     Args:
         address: As `server_url` takes it.
+        warn: Is told, before anything is sent, that the token will cross a network unencrypted.
 
     Raises:
         ConfigError: Ray's client is not installed, nobody answers, the token is missing or refused, or the versions of
             Ray and Python do not go together.
     """
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", warn: Callable[[str], None] = logger.warning) -> None:
         if importlib.util.find_spec("aiohttp") is None:
             raise ConfigError("jobs are submitted with Ray's client: pip install 'raytrack[cluster]'")
         self.url = server_url(address)
-        check_versions(ask_versions(self.url, prepare_authentication()), self.url)
+        token = prepare_authentication()
+        if token and is_exposed(self.url):
+            warn(f"the token goes to {self.url} unencrypted; use a tunnel, or https")
+        check_versions(ask_versions(self.url, token), self.url)
         import aiohttp  # noqa: PLC0415 (of Ray's client, like the next)
         from ray.job_submission import JobSubmissionClient  # noqa: PLC0415 (Ray reads its environment when imported)
 

@@ -39,13 +39,15 @@ def serve():
     """Starts servers that answer everything alike; they note whether they were shown a token."""
     servers = []
 
-    def start(status: int, body: bytes) -> tuple[str, list[str | None]]:
+    def start(status: int, body: bytes, location: str = "") -> tuple[str, list[str | None]]:
         shown: list[str | None] = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 shown.append(self.headers["Authorization"])
                 self.send_response(status)
+                if location:
+                    self.send_header("Location", location)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -146,6 +148,30 @@ def test_what_answers_may_be_something_else(serve, status, body, message):
     url, _ = serve(status, body)
     with pytest.raises(ConfigError, match=message):
         ask_versions(url, "secret")
+
+
+def test_the_token_is_not_taken_elsewhere(serve):
+    elsewhere, shown = serve(200, b'{"ray_version": "2.60.0"}')
+    url, _ = serve(302, b"", location=f"{elsewhere}/api/version")
+    with pytest.raises(ConfigError, match=rf"sends on to '{elsewhere}/api/version'.*the dashboard's own address"):
+        ask_versions(url, "secret")
+    assert not shown, "nobody else was asked"
+
+
+@pytest.mark.parametrize(("token", "warnings"), [("secret", 1), ("", 0)])
+def test_that_the_token_would_be_seen_is_said_before_it_is_sent(no_ray_settings, token, warnings):
+    said: list[str] = []
+
+    def ask(url: str, shown: str) -> ClusterVersions:
+        assert shown == token
+        assert len(said) == warnings
+        raise ConfigError("asked")
+
+    no_ray_settings.setattr(submit, "ask_versions", ask)
+    no_ray_settings.setattr(submit, "prepare_authentication", lambda: token)
+    with pytest.raises(ConfigError, match="asked"):
+        submit.JobServer("http://head:8265", said.append)
+    assert said == ["the token goes to http://head:8265 unencrypted; use a tunnel, or https"] * warnings
 
 
 def test_nobody_answers(monkeypatch):
