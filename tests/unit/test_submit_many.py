@@ -57,3 +57,27 @@ def run(repository, tmp_path, monkeypatch):
 )
 def test_the_worst_exit_code_stands_for_all(run, codes, code):
     assert run(*codes)[0] == code
+
+
+def test_a_job_that_is_not_taken_hides_no_other(run, capsys):
+    code, server = run(0, None, 3)
+    said = capsys.readouterr()
+    assert code == 1
+    assert len(server.requests) == 3
+    assert "a is submitted as job-1\n  to stop it: stop job-1\n" in said.out
+    assert "b is not submitted: the cluster is full" in said.err
+    assert "a: exit code 0\nb: exit code 1 not submitted\nc: exit code 3\n" in said.out
+
+
+def test_a_job_that_is_lost_hides_no_other(run, capsys):
+    code, _ = run("out of reach", 0)
+    assert code == 1
+    assert "a: exit code 1 out of reach\nb: exit code 0\n" in capsys.readouterr().out
+
+
+def test_each_job_is_tried_again_by_itself(run, tmp_path):
+    _, server = run(0, 0)
+    assert [request.retry for request in server.requests] == [
+        f"python jobs/submit.py --address head --out /data/out {tmp_path}/{name}.yaml" for name in "ab"
+    ]
+    assert [request.out for request in server.requests] == ["/data/out/a", "/data/out/b"]
