@@ -6,10 +6,13 @@ can reach. Each node keeps what it fetched in a folder of its user, under the di
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from typing import Any
 
 from raytrack.assets import sha256_of
 from raytrack.errors import AssetError
+
+logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "RAYTRACK_CACHE"
 SCHEMES = ("file", "s3", "gs")
@@ -68,7 +73,7 @@ def parse_uri(text: str) -> RemoteFile:
 
 
 def fetched(text: str) -> Path:
-    """A copy of a remote file on this machine, whose digest was checked when it was fetched.
+    """A copy of a remote file on this machine, whose digest was checked by this process.
 
     Args:
         text: As `parse_uri` takes it. Without a digest, the file is fetched again when its size or time of change is
@@ -79,16 +84,14 @@ def fetched(text: str) -> Path:
     """
     file = parse_uri(text)
     if file.sha256:
-        path = cache_folder() / file.sha256 / file.name
-        if path.is_file():
+        if path := _kept(file, file.sha256):
             return path
         with _alone(file.sha256):
-            return path if path.is_file() else _fetch(file)
+            return _kept(file, file.sha256) or _fetch(file)
     known = cache_folder() / "known" / _state_digest(file)
     with _alone(known.name):
         with contextlib.suppress(OSError):
-            path = cache_folder() / known.read_text(encoding="ascii") / file.name
-            if path.is_file():
+            if path := _kept(file, known.read_text(encoding="ascii")):
                 return path
         path = _fetch(file)
         known.parent.mkdir(mode=0o700, exist_ok=True)
@@ -111,17 +114,47 @@ def cache_folder() -> Path:
     """Where fetched files are kept: `$RAYTRACK_CACHE`, else `raytrack/fetched` in the user's cache folder.
 
     Raises:
-        AssetError: It cannot be written.
+        AssetError: It cannot be written, or others could change what is kept there.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "raytrack" / "fetched"
     folder = Path(os.environ.get(CACHE_VARIABLE) or base).expanduser()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        state = folder.stat()
     except OSError as error:
         raise AssetError(
             f"{folder}: remote files cannot be kept there ({error.strerror}): name a folder in ${CACHE_VARIABLE}"
         ) from error
+    if not stat.S_ISDIR(state.st_mode):
+        raise AssetError(f"{folder}: is no folder: name one in ${CACHE_VARIABLE}")
+    if state.st_uid != os.geteuid():
+        raise AssetError(f"{folder}: remote files are not kept in another user's folder: name one in ${CACHE_VARIABLE}")
+    if state.st_mode & 0o022:
+        raise AssetError(
+            f"{folder}: others could change the remote files that are kept there: chmod go-w it, or name another "
+            f"folder in ${CACHE_VARIABLE}"
+        )
     return folder
+
+
+def _kept(file: RemoteFile, digest: str) -> Path | None:
+    """The copy that is kept under a digest; None where there is none, or it is damaged."""
+    path = cache_folder() / digest / file.name
+    try:
+        state = path.stat()
+        if _sha256_of(path, (state.st_ino, state.st_size, state.st_mtime_ns)) == digest:
+            return path
+    except OSError:
+        return None
+    logger.warning("%s: is damaged, and is fetched again", path)
+    return None
+
+
+@functools.cache
+def _sha256_of(path: Path, _state: tuple[int, ...]) -> str:
+    """Digest of a file, reckoned once per process unless the file is another."""
+    return sha256_of(path)
 
 
 @contextlib.contextmanager

@@ -125,6 +125,18 @@ def test_a_file_is_fetched_once(weights, cache, monkeypatch):
     assert fetched(uri) == path, "what is kept needs the source no more"
 
 
+@pytest.mark.parametrize("mark", [f"#sha256={DIGEST}", ""])
+def test_a_copy_that_is_damaged_is_fetched_again(weights, mark, monkeypatch):
+    path = fetched(f"file://{weights}{mark}")
+    assert fetched(f"file://{weights}{mark}") == path
+    path.write_bytes(b"something else")
+    assert fetched(f"file://{weights}{mark}") == path
+    assert path.read_bytes() == b"weights"
+    fetched(f"file://{weights}{mark}")
+    monkeypatch.setattr(remote, "sha256_of", None)
+    assert fetched(f"file://{weights}{mark}") == path, "read once per process"
+
+
 def test_another_file_is_refused_and_not_kept(weights, cache):
     with pytest.raises(AssetError, match=rf"net.onnx is another file .*sha256 {DIGEST[:12]}…, expected {OTHER[:12]}…"):
         fetched(f"file://{weights}#sha256={OTHER}")
@@ -163,6 +175,33 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(AssetError, match=r"name a folder in \$RAYTRACK_CACHE"):
         fetched("file:///x/net.onnx")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_cache_that_others_can_write(weights, cache, mode):
+    cache.mkdir()
+    cache.chmod(mode)
+    with pytest.raises(AssetError, match=r"others could change .*chmod go-w"):
+        fetched(f"file://{weights}#sha256={DIGEST}")
+    cache.chmod(0o755)
+    fetched(f"file://{weights}#sha256={DIGEST}")
+
+
+def test_a_cache_of_another_user(weights, cache, monkeypatch):
+    fetched(f"file://{weights}")
+    monkeypatch.setattr(remote.os, "geteuid", lambda: cache.stat().st_uid + 1)
+    with pytest.raises(AssetError, match="another user's folder"):
+        fetched(f"file://{weights}")
+
+
+def test_a_cache_is_made_for_its_user_alone(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "new" / "cache"))
+    inherited = remote.os.umask(0o002)
+    try:
+        fetched(f"file://{weights}")
+    finally:
+        remote.os.umask(inherited)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "new/cache")] == [0o700, 0o700]
 
 
 def test_a_head_by_uri_is_the_head(tmp_path, cache):
