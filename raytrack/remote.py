@@ -58,18 +58,40 @@ def parse_uri(text: str) -> RemoteFile:
         text: With ``#sha256=`` and 64 hexadecimal digits at its end, or without.
 
     Raises:
-        AssetError: The scheme is none that can be fetched, no file is named, or the digest is none.
+        AssetError: The scheme is none that can be fetched, no file is named, the digest is none, or there are
+            credentials in it.
     """
     uri, marked, digest = text.partition(_FRAGMENT)
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES:
-        raise AssetError(f"{text}: {scheme}:// cannot be fetched; known: {', '.join(f'{one}://' for one in SCHEMES)}")
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        shown = _without_user(scheme, rest) if "@" in rest else uri
+        raise AssetError(f"{shown}: {scheme}:// cannot be fetched; known: {known}")
+    if _has_credentials(scheme, rest):
+        raise AssetError(
+            f"{_without_user(scheme, rest)}: a file's URI has no credentials in it, as it is kept and shown with the "
+            "results; those of the node are used (an instance role, the usual environment variables)"
+        )
     if marked and not _DIGEST.fullmatch(digest.lower()):
         raise AssetError(f"{text}: after {_FRAGMENT} come the 64 hexadecimal digits that `sha256sum` prints")
     file = RemoteFile(uri=uri, sha256=digest.lower())
     if not file.name or "/" not in rest or rest.endswith("/"):
         raise AssetError(f"{text}: names no file")
     return file
+
+
+def _has_credentials(scheme: str, rest: str) -> bool:
+    """Whether a user or a key stands before the bucket; a key may have slashes of its own."""
+    bucket = rest.partition("/")[0]
+    if scheme == "gs":
+        bucket = bucket.removeprefix("anonymous@")  # Google's public buckets
+    return "@" in bucket or ":" in bucket
+
+
+def _without_user(scheme: str, rest: str) -> str:
+    """What of a URI can be shown."""
+    _, mark, place = rest.rpartition("@")
+    return f"{scheme}://…{mark}{place if mark else ''}"
 
 
 def fetched(text: str) -> Path:

@@ -16,6 +16,7 @@ from raytrack.config import RunConfig
 from raytrack.errors import ConfigError, RaytrackError
 from raytrack.pipeline.bundle import JOB_FILE, copy_package, dependencies, write_job
 from raytrack.pipeline.job_server import ask_versions, check_versions, is_exposed, prepare_authentication, server_url
+from raytrack.remote import is_uri, parse_uri
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,16 @@ class JobRequest:
     """What to type for the same run once more."""
 
     def __post_init__(self) -> None:
-        """Check that the output folder is one that nodes can share.
+        """Check that the output folder is one that nodes can share, and that they can fetch what is given as a URI.
 
         Raises:
-            ConfigError: Its path is not absolute.
+            ConfigError: The folder's path is not absolute.
+            AssetError: A URI is none that can be fetched, or has credentials in it.
         """
+        config = self.config
+        for text in (config.head, config.matting_weights, config.landmarks.weights):
+            if is_uri(text):
+                parse_uri(text)
         if not PurePosixPath(self.out).is_absolute():
             raise ConfigError(
                 f"--out {self.out!r}: give its absolute path, on a file system that every node of the cluster sees"

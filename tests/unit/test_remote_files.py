@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -112,6 +113,25 @@ def test_a_uri_is_taken_apart():
 def test_uris_that_are_none(text, message):
     with pytest.raises(AssetError, match=message):
         parse_uri(text)
+
+
+@pytest.mark.parametrize(
+    "start", ["s3://KEY:SECRET@", "s3://SECRET@", "s3://KEY:SEC/RET@", "gs://SECRET@", "file://KEY:SECRET@"]
+)
+@pytest.mark.parametrize("mark", ["", f"#sha256={DIGEST}", "#sha256=x"])
+def test_credentials_are_refused_and_not_shown(start, mark):
+    with pytest.raises(AssetError, match=r"…@bucket/net\.onnx: .*no credentials.*those of the node") as caught:
+        pinned(f"{start}bucket/net.onnx{mark}")
+    assert not re.search("KEY|SEC|RET", str(caught.value))
+
+
+def test_what_is_no_credential():
+    assert parse_uri("s3://bucket/a@b:c.npz").name == "a@b:c.npz"
+    assert parse_uri("gs://anonymous@bucket/net.onnx").uri == "gs://anonymous@bucket/net.onnx"
+    with pytest.raises(AssetError, match=r"https://…@host/x: https:// cannot be fetched"):
+        parse_uri("https://me:SECRET@host/x")
+    with pytest.raises(AssetError, match=r"^s3://…: a file's URI has no credentials"):
+        parse_uri("s3://KEY:SECRET/bucket/x")
 
 
 def test_a_file_is_fetched_once(weights, cache, monkeypatch):

@@ -16,7 +16,7 @@ import yaml
 from raytrack import cli
 from raytrack.assets import assets_folder
 from raytrack.config import load_job
-from raytrack.errors import ConfigError, RaytrackError
+from raytrack.errors import AssetError, ConfigError, RaytrackError
 from raytrack.pipeline import bundle, job_server, submit
 from raytrack.pipeline.job_server import ClusterVersions, ask_versions, check_versions, is_exposed, server_url
 from raytrack.pipeline.ray_environment import cluster_worker_environment, in_submitted_job
@@ -226,6 +226,13 @@ def test_what_is_sent(tmp_path):
     assert all((package / "_assets" / name).is_file() for name in sums)
     assert not list(package.rglob("__pycache__"))
     assert "pip" not in environment
+
+
+def test_credentials_are_not_sent(tmp_path):
+    (tmp_path / "job.yaml").write_text("head: s3://KEY:SECRET@bucket/h.npz\nsequences: [{video: a.mp4}]\n")
+    config = load_job(tmp_path / "job.yaml", here=False)
+    with pytest.raises(AssetError, match="no credentials"):
+        JobRequest(config=config, out="/o")
 
 
 def test_nodes_that_have_raytrack_are_sent_the_job_alone(tmp_path):
