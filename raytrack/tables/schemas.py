@@ -13,7 +13,10 @@ _CAMERA = (pa.field("camera", pa.int32(), **_REQUIRED), pa.field("camera_id", pa
 
 
 def vector(*shape: int, of: pa.DataType | None = None) -> pa.DataType:
-    """Values of a fixed shape, float32 unless said otherwise, as nested fixed-size lists."""
+    """Values of a fixed shape, float32 unless said otherwise, as nested fixed-size lists.
+
+    For required columns only: many versions of pyarrow cannot read a file in which such a value is missing.
+    """
     kind: pa.DataType = pa.float32() if of is None else of
     for length in reversed(shape):
         kind = pa.list_(kind, length)
@@ -32,7 +35,7 @@ SEQUENCES = pa.schema(
         pa.field("width", pa.int32(), **_REQUIRED),
         pa.field("duration_s", pa.float64(), **_REQUIRED),
         pa.field("has_alpha", pa.bool_(), **_REQUIRED),
-        pa.field("capture_from_tracker", vector(3, 3, of=pa.float64())),
+        pa.field("capture_from_tracker", pa.list_(pa.list_(pa.float64()))),
     ]
 )
 """One row. `num_frames` is the number taken of each camera, of `num_source_frames`; `duration_s` is from the start of
@@ -153,7 +156,7 @@ EXPORTS = pa.schema(
         pa.field("num_frames", pa.int32(), **_REQUIRED),
         pa.field("num_train", pa.int32()),
         pa.field("num_test", pa.int32()),
-        pa.field("origin_m", pa.list_(pa.float64(), 3)),
+        pa.field("origin_m", pa.list_(pa.float64())),
     ]
 )
 """One row per thing written for others to read: `render`, `preview`, `dataset`."""

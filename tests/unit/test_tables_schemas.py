@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raytrack.tables import schemas
 from raytrack.tables.schemas import from_vectors, landmarks_schema, to_vectors, track_schema, vector, vector_shape
 from raytrack.tables.store import read_part, write_part
 
@@ -31,3 +32,17 @@ def test_columns_depend_on_detector_and_head():
     assert "depth" not in names
     assert vector_shape(landmarks_schema(478, 52, has_depth=True).field("expression_scores").type) == (52,)
     assert vector_shape(track_schema({"expression": 73}).field("expression").type) == (73,)
+
+
+def test_what_may_be_missing_has_no_fixed_size():
+    """Versions of pyarrow that are not the newest write such files, but cannot read them again."""
+    fixed = {name: schema for name, schema in vars(schemas).items() if isinstance(schema, pa.Schema)}
+    made = {
+        "landmarks": landmarks_schema(478, 52, has_depth=True),
+        "track": track_schema({"expression": 73}),
+        "track_static": schemas.track_static_schema(150),
+    }
+    assert len(fixed) >= 8
+    for name, schema in {**fixed, **made}.items():
+        for field in schema:
+            assert not (field.nullable and pa.types.is_fixed_size_list(field.type)), f"{name}.{field.name}"
