@@ -103,7 +103,6 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
 
 
 def _submit(options: Submit, arguments: list[str]) -> int:
-    from raytrack.pipeline.job_server import is_exposed  # noqa: PLC0415
     from raytrack.pipeline.screen import Screen  # noqa: PLC0415
     from raytrack.pipeline.submit import JobRequest, JobServer  # noqa: PLC0415
 
@@ -120,9 +119,7 @@ def _submit(options: Submit, arguments: list[str]) -> int:
     )
     signal.signal(signal.SIGTERM, _interrupt)
     screen = Screen(sys.stdout)
-    server = JobServer(options.address)
-    if is_exposed(server.url):
-        screen.write(f"warning: the token goes to {server.url} unencrypted; use a tunnel, or https\n")
+    server = JobServer(options.address, lambda text: screen.write(f"warning: {text}\n"))
     job_id = server.submit(request)
     screen.write(f"{job_id} is submitted to {server.url}\n")
     if options.no_wait:

@@ -6,10 +6,13 @@ can reach. Each node keeps what it fetched in a folder of its user, under the di
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from typing import Any
 
 from raytrack.assets import sha256_of
 from raytrack.errors import AssetError
+
+logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "RAYTRACK_CACHE"
 SCHEMES = ("file", "s3", "gs")
@@ -53,12 +58,20 @@ def parse_uri(text: str) -> RemoteFile:
         text: With ``#sha256=`` and 64 hexadecimal digits at its end, or without.
 
     Raises:
-        AssetError: The scheme is none that can be fetched, no file is named, or the digest is none.
+        AssetError: The scheme is none that can be fetched, no file is named, the digest is none, or there are
+            credentials in it.
     """
     uri, marked, digest = text.partition(_FRAGMENT)
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES:
-        raise AssetError(f"{text}: {scheme}:// cannot be fetched; known: {', '.join(f'{one}://' for one in SCHEMES)}")
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        shown = _without_user(scheme, rest) if "@" in rest else uri
+        raise AssetError(f"{shown}: {scheme}:// cannot be fetched; known: {known}")
+    if _has_credentials(scheme, rest):
+        raise AssetError(
+            f"{_without_user(scheme, rest)}: a file's URI has no credentials in it, as it is kept and shown with the "
+            "results; those of the node are used (an instance role, the usual environment variables)"
+        )
     if marked and not _DIGEST.fullmatch(digest.lower()):
         raise AssetError(f"{text}: after {_FRAGMENT} come the 64 hexadecimal digits that `sha256sum` prints")
     file = RemoteFile(uri=uri, sha256=digest.lower())
@@ -67,8 +80,22 @@ def parse_uri(text: str) -> RemoteFile:
     return file
 
 
+def _has_credentials(scheme: str, rest: str) -> bool:
+    """Whether a user or a key stands before the bucket; a key may have slashes of its own."""
+    bucket = rest.partition("/")[0]
+    if scheme == "gs":
+        bucket = bucket.removeprefix("anonymous@")  # Google's public buckets
+    return "@" in bucket or ":" in bucket
+
+
+def _without_user(scheme: str, rest: str) -> str:
+    """What of a URI can be shown."""
+    _, mark, place = rest.rpartition("@")
+    return f"{scheme}://…{mark}{place if mark else ''}"
+
+
 def fetched(text: str) -> Path:
-    """A copy of a remote file on this machine, whose digest was checked when it was fetched.
+    """A copy of a remote file on this machine, whose digest was checked by this process.
 
     Args:
         text: As `parse_uri` takes it. Without a digest, the file is fetched again when its size or time of change is
@@ -79,16 +106,14 @@ def fetched(text: str) -> Path:
     """
     file = parse_uri(text)
     if file.sha256:
-        path = cache_folder() / file.sha256 / file.name
-        if path.is_file():
+        if path := _kept(file, file.sha256):
             return path
         with _alone(file.sha256):
-            return path if path.is_file() else _fetch(file)
+            return _kept(file, file.sha256) or _fetch(file)
     known = cache_folder() / "known" / _state_digest(file)
     with _alone(known.name):
         with contextlib.suppress(OSError):
-            path = cache_folder() / known.read_text(encoding="ascii") / file.name
-            if path.is_file():
+            if path := _kept(file, known.read_text(encoding="ascii")):
                 return path
         path = _fetch(file)
         known.parent.mkdir(mode=0o700, exist_ok=True)
@@ -111,17 +136,47 @@ def cache_folder() -> Path:
     """Where fetched files are kept: `$RAYTRACK_CACHE`, else `raytrack/fetched` in the user's cache folder.
 
     Raises:
-        AssetError: It cannot be written.
+        AssetError: It cannot be written, or others could change what is kept there.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "raytrack" / "fetched"
     folder = Path(os.environ.get(CACHE_VARIABLE) or base).expanduser()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        state = folder.stat()
     except OSError as error:
         raise AssetError(
             f"{folder}: remote files cannot be kept there ({error.strerror}): name a folder in ${CACHE_VARIABLE}"
         ) from error
+    if not stat.S_ISDIR(state.st_mode):
+        raise AssetError(f"{folder}: is no folder: name one in ${CACHE_VARIABLE}")
+    if state.st_uid != os.geteuid():
+        raise AssetError(f"{folder}: remote files are not kept in another user's folder: name one in ${CACHE_VARIABLE}")
+    if state.st_mode & 0o022:
+        raise AssetError(
+            f"{folder}: others could change the remote files that are kept there: chmod go-w it, or name another "
+            f"folder in ${CACHE_VARIABLE}"
+        )
     return folder
+
+
+def _kept(file: RemoteFile, digest: str) -> Path | None:
+    """The copy that is kept under a digest; None where there is none, or it is damaged."""
+    path = cache_folder() / digest / file.name
+    try:
+        state = path.stat()
+        if _sha256_of(path, (state.st_ino, state.st_size, state.st_mtime_ns)) == digest:
+            return path
+    except OSError:
+        return None
+    logger.warning("%s: is damaged, and is fetched again", path)
+    return None
+
+
+@functools.cache
+def _sha256_of(path: Path, _state: tuple[int, ...]) -> str:
+    """Digest of a file, reckoned once per process unless the file is another."""
+    return sha256_of(path)
 
 
 @contextlib.contextmanager

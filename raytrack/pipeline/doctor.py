@@ -22,6 +22,7 @@ _GB = 1 << 30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 _LEAST_SHARED_MEMORY = 256 << 20
 _LEAST_DISK = 5 * _GB
+_LEAST_RAY = (2, 52)
 _INSTALL_AGAIN = "install raytrack again"
 _DIGEST_SHOWN = 12
 """Hex digits of a head's sha256 that are shown: enough to tell versions apart."""
@@ -99,6 +100,13 @@ def _torch() -> Check:
 
 def _ray() -> Check:
     finding = importlib.metadata.version("ray")
+    if tuple(int(part) for part in finding.split(".")[:2] if part.isdigit()) < _LEAST_RAY:
+        return Check(
+            name="ray",
+            verdict="bad",
+            finding=f"{finding} knows no token authentication: anyone on this machine could run code in a run's Ray",
+            advice=f"pip install 'ray>={'.'.join(map(str, _LEAST_RAY))}'",
+        )
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return Check(

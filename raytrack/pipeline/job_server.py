@@ -20,6 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8265"
 _PORT = 8265
 _GCS_PORT = 6379
 _ANSWER_S = 15.0
+_REDIRECTS = (301, 302, 303, 307, 308)
 _ASK_OWNER = "it is the one that the cluster was started with"
 
 
@@ -131,11 +132,21 @@ def check_versions(versions: ClusterVersions, url: str) -> None:
         raise ConfigError(f"the cluster at {url} runs Python {versions.python}; raytrack needs 3.10 to 3.13 on it")
 
 
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the token is for the server that was named, and for no other."""
+
+    def redirect_request(self, *_: object) -> None:
+        """There is no other request to make; the answer becomes an error."""
+
+
+_OPENER = urllib.request.build_opener(_StayHere)
+
+
 def _ask(url: str, path: str, token: str) -> dict[str, object]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url + path, headers=headers)  # noqa: S310 (http or https: see `server_url`)
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:  # noqa: S310
+        with _OPENER.open(request, timeout=_ANSWER_S) as answer:
             data = json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
@@ -143,6 +154,11 @@ def _ask(url: str, path: str, token: str) -> dict[str, object]:
             raise ConfigError(
                 f"the cluster at {url} {what}: put the right one into ~/.ray/auth_token or RAY_AUTH_TOKEN "
                 f"({_ASK_OWNER})"
+            ) from error
+        if error.code in _REDIRECTS:
+            raise ConfigError(
+                f"what answers at {url} sends on to {error.headers.get('Location')!r}, where the token is not taken: "
+                "give the dashboard's own address"
             ) from error
         raise ConfigError(f"what answers at {url} is no Ray job server ({error})") from error
     except (OSError, http.client.HTTPException) as error:

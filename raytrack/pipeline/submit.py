@@ -15,7 +15,8 @@ from typing import Any, Literal
 from raytrack.config import RunConfig
 from raytrack.errors import ConfigError, RaytrackError
 from raytrack.pipeline.bundle import JOB_FILE, copy_package, dependencies, write_job
-from raytrack.pipeline.job_server import ask_versions, check_versions, prepare_authentication, server_url
+from raytrack.pipeline.job_server import ask_versions, check_versions, is_exposed, prepare_authentication, server_url
+from raytrack.remote import is_uri, parse_uri
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,16 @@ class JobRequest:
     """What to type for the same run once more."""
 
     def __post_init__(self) -> None:
-        """Check that the output folder is one that nodes can share.
+        """Check that the output folder is one that nodes can share, and that they can fetch what is given as a URI.
 
         Raises:
-            ConfigError: Its path is not absolute.
+            ConfigError: The folder's path is not absolute.
+            AssetError: A URI is none that can be fetched, or has credentials in it.
         """
+        config = self.config
+        for text in (config.head, config.matting_weights, config.landmarks.weights):
+            if is_uri(text):
+                parse_uri(text)
         if not PurePosixPath(self.out).is_absolute():
             raise ConfigError(
                 f"--out {self.out!r}: give its absolute path, on a file system that every node of the cluster sees"
@@ -81,17 +87,21 @@ class JobServer:
 
     Args:
         address: As `server_url` takes it.
+        warn: Is told, before anything is sent, that the token will cross a network unencrypted.
 
     Raises:
         ConfigError: Ray's client is not installed, nobody answers, the token is missing or refused, or the versions of
             Ray and Python do not go together.
     """
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", warn: Callable[[str], None] = logger.warning) -> None:
         if importlib.util.find_spec("aiohttp") is None:
             raise ConfigError("jobs are submitted with Ray's client: pip install 'raytrack[cluster]'")
         self.url = server_url(address)
-        check_versions(ask_versions(self.url, prepare_authentication()), self.url)
+        token = prepare_authentication()
+        if token and is_exposed(self.url):
+            warn(f"the token goes to {self.url} unencrypted; use a tunnel, or https")
+        check_versions(ask_versions(self.url, token), self.url)
         import aiohttp  # noqa: PLC0415 (of Ray's client, like the next)
         from ray.job_submission import JobSubmissionClient  # noqa: PLC0415 (Ray reads its environment when imported)
 

@@ -9,6 +9,7 @@ import yaml
 
 from raytrack import cli, commands
 from raytrack.config import RunConfig, from_mapping
+from raytrack.errors import ConfigError
 from raytrack.remote import parse_uri
 
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -36,6 +37,20 @@ def test_options_are_those_of_submit(page):
     assert named >= {"--address", "--installed", "--install-dependencies", "--no-wait", "--stop-on-interrupt"}
     assert named <= known
     assert known - {"--" + field.replace("_", "-") for field in commands.Run.__dataclass_fields__} == named
+
+
+def test_what_submit_refuses_is_said(page):
+    refused = "--sequential"
+    with pytest.raises(ConfigError, match=refused):
+        cli._submit(tyro.cli(commands.Submit, args=["job.yaml", "--out", "/out", refused]), [])
+    assert f"All options of `raytrack run` apply but `{refused}`" in page
+
+
+def test_settings_in_the_text_are_valid(page):
+    settings = re.findall(r"`(pipeline: \{.*?\})`", page)
+    assert "pipeline: {device: cuda}" in settings, "how GPU workers come that are not there yet"
+    for text in settings:
+        from_mapping(RunConfig, yaml.safe_load(text), where="docs/cluster.md")
 
 
 def test_job_files_are_valid(page):

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -114,6 +115,25 @@ def test_uris_that_are_none(text, message):
         parse_uri(text)
 
 
+@pytest.mark.parametrize(
+    "start", ["s3://KEY:SECRET@", "s3://SECRET@", "s3://KEY:SEC/RET@", "gs://SECRET@", "file://KEY:SECRET@"]
+)
+@pytest.mark.parametrize("mark", ["", f"#sha256={DIGEST}", "#sha256=x"])
+def test_credentials_are_refused_and_not_shown(start, mark):
+    with pytest.raises(AssetError, match=r"…@bucket/net\.onnx: .*no credentials.*those of the node") as caught:
+        pinned(f"{start}bucket/net.onnx{mark}")
+    assert not re.search("KEY|SEC|RET", str(caught.value))
+
+
+def test_what_is_no_credential():
+    assert parse_uri("s3://bucket/a@b:c.npz").name == "a@b:c.npz"
+    assert parse_uri("gs://anonymous@bucket/net.onnx").uri == "gs://anonymous@bucket/net.onnx"
+    with pytest.raises(AssetError, match=r"https://…@host/x: https:// cannot be fetched"):
+        parse_uri("https://me:SECRET@host/x")
+    with pytest.raises(AssetError, match=r"^s3://…: a file's URI has no credentials"):
+        parse_uri("s3://KEY:SECRET/bucket/x")
+
+
 def test_a_file_is_fetched_once(weights, cache, monkeypatch):
     uri = f"file://{weights}#sha256={DIGEST}"
     path = fetched(uri)
@@ -123,6 +143,18 @@ def test_a_file_is_fetched_once(weights, cache, monkeypatch):
     weights.unlink()
     monkeypatch.setattr(remote, "_fetch", None)
     assert fetched(uri) == path, "what is kept needs the source no more"
+
+
+@pytest.mark.parametrize("mark", [f"#sha256={DIGEST}", ""])
+def test_a_copy_that_is_damaged_is_fetched_again(weights, mark, monkeypatch):
+    path = fetched(f"file://{weights}{mark}")
+    assert fetched(f"file://{weights}{mark}") == path
+    path.write_bytes(b"something else")
+    assert fetched(f"file://{weights}{mark}") == path
+    assert path.read_bytes() == b"weights"
+    fetched(f"file://{weights}{mark}")
+    monkeypatch.setattr(remote, "sha256_of", None)
+    assert fetched(f"file://{weights}{mark}") == path, "read once per process"
 
 
 def test_another_file_is_refused_and_not_kept(weights, cache):
@@ -163,6 +195,33 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(AssetError, match=r"name a folder in \$RAYTRACK_CACHE"):
         fetched("file:///x/net.onnx")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_cache_that_others_can_write(weights, cache, mode):
+    cache.mkdir()
+    cache.chmod(mode)
+    with pytest.raises(AssetError, match=r"others could change .*chmod go-w"):
+        fetched(f"file://{weights}#sha256={DIGEST}")
+    cache.chmod(0o755)
+    fetched(f"file://{weights}#sha256={DIGEST}")
+
+
+def test_a_cache_of_another_user(weights, cache, monkeypatch):
+    fetched(f"file://{weights}")
+    monkeypatch.setattr(remote.os, "geteuid", lambda: cache.stat().st_uid + 1)
+    with pytest.raises(AssetError, match="another user's folder"):
+        fetched(f"file://{weights}")
+
+
+def test_a_cache_is_made_for_its_user_alone(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYTRACK_CACHE", str(tmp_path / "new" / "cache"))
+    inherited = remote.os.umask(0o002)
+    try:
+        fetched(f"file://{weights}")
+    finally:
+        remote.os.umask(inherited)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "new/cache")] == [0o700, 0o700]
 
 
 def test_a_head_by_uri_is_the_head(tmp_path, cache):

@@ -16,7 +16,7 @@ import yaml
 from raytrack import cli
 from raytrack.assets import assets_folder
 from raytrack.config import load_job
-from raytrack.errors import ConfigError, RaytrackError
+from raytrack.errors import AssetError, ConfigError, RaytrackError
 from raytrack.pipeline import bundle, job_server, submit
 from raytrack.pipeline.job_server import ClusterVersions, ask_versions, check_versions, is_exposed, server_url
 from raytrack.pipeline.ray_environment import cluster_worker_environment, in_submitted_job
@@ -39,13 +39,15 @@ def serve():
     """Starts servers that answer everything alike; they note whether they were shown a token."""
     servers = []
 
-    def start(status: int, body: bytes) -> tuple[str, list[str | None]]:
+    def start(status: int, body: bytes, location: str = "") -> tuple[str, list[str | None]]:
         shown: list[str | None] = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 shown.append(self.headers["Authorization"])
                 self.send_response(status)
+                if location:
+                    self.send_header("Location", location)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -148,6 +150,30 @@ def test_what_answers_may_be_something_else(serve, status, body, message):
         ask_versions(url, "secret")
 
 
+def test_the_token_is_not_taken_elsewhere(serve):
+    elsewhere, shown = serve(200, b'{"ray_version": "2.60.0"}')
+    url, _ = serve(302, b"", location=f"{elsewhere}/api/version")
+    with pytest.raises(ConfigError, match=rf"sends on to '{elsewhere}/api/version'.*the dashboard's own address"):
+        ask_versions(url, "secret")
+    assert not shown, "nobody else was asked"
+
+
+@pytest.mark.parametrize(("token", "warnings"), [("secret", 1), ("", 0)])
+def test_that_the_token_would_be_seen_is_said_before_it_is_sent(no_ray_settings, token, warnings):
+    said: list[str] = []
+
+    def ask(url: str, shown: str) -> ClusterVersions:
+        assert shown == token
+        assert len(said) == warnings
+        raise ConfigError("asked")
+
+    no_ray_settings.setattr(submit, "ask_versions", ask)
+    no_ray_settings.setattr(submit, "prepare_authentication", lambda: token)
+    with pytest.raises(ConfigError, match="asked"):
+        submit.JobServer("http://head:8265", said.append)
+    assert said == ["the token goes to http://head:8265 unencrypted; use a tunnel, or https"] * warnings
+
+
 def test_nobody_answers(monkeypatch):
     with pytest.raises(ConfigError, match=r"no Ray cluster answers at http://127.0.0.1:9 .*ray dashboard cluster.yaml"):
         ask_versions("http://127.0.0.1:9", "secret")
@@ -200,6 +226,13 @@ def test_what_is_sent(tmp_path):
     assert all((package / "_assets" / name).is_file() for name in sums)
     assert not list(package.rglob("__pycache__"))
     assert "pip" not in environment
+
+
+def test_credentials_are_not_sent(tmp_path):
+    (tmp_path / "job.yaml").write_text("head: s3://KEY:SECRET@bucket/h.npz\nsequences: [{video: a.mp4}]\n")
+    config = load_job(tmp_path / "job.yaml", here=False)
+    with pytest.raises(AssetError, match="no credentials"):
+        JobRequest(config=config, out="/o")
 
 
 def test_nodes_that_have_raytrack_are_sent_the_job_alone(tmp_path):
