@@ -98,7 +98,7 @@ class ImavatarLayout:
             (folder / f"flame_params{suffix}.json").write_text(text, encoding="utf-8", newline="\n")
 
     def _entry(self, frame: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = self._scene.world.parameters.select([frame["timestep_index_original"]])
+        parameters = self._scene.world.parameters.select([self._scene.frames[frame["timestep_index"]]])
         camera_from_world = np.linalg.inv(np.array(frame["transform_matrix"]))[:3]
         rotation, translation = camera_from_world[:, :3], camera_from_world[:, 3]
         moved = translation + rotation @ parameters.translation[0].double().numpy()

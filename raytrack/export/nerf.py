@@ -1,8 +1,8 @@
 """A tracked sequence as a NeRF / Gaussian-avatar dataset in VHAP's layout, which nerfstudio reads as it is.
 
 Frames without a face of their own are left out: `timestep_index` counts exported timesteps from 0,
-`timestep_index_original` the frames of the input. Pictures are called `<timestep>_<camera>.png`, where the camera is
-counted by its place in the rig.
+`timestep_index_original` the frames of the recording, whether they were taken or not. Pictures are called
+`<timestep>_<camera>.png`, where the camera is counted by its place in the rig.
 """
 
 from collections.abc import Mapping, Sequence

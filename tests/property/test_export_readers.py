@@ -312,6 +312,19 @@ def test_imavatar(tmp_path, head_centric):
     check_export(model, ExportConfig(formats=("imavatar",)))
 
 
+def test_imavatar_of_every_other_frame(tmp_path):
+    """Poses are those of the frames taken, whatever these are called in the recording."""
+    model, track = flame_files.imported_head(), flame_track(4)
+    views = rendered_views(track, model)
+    written = {}
+    for name, index in (("all", None), ("taken", np.arange(2, 10, 2))):
+        chosen = [dataclasses.replace(view, source_index=index) for view in views]
+        write_datasets(track, model, tmp_path, name, ExportConfig(formats=("imavatar",)), views=chosen)
+        written[name] = json.loads((tmp_path / dataset_path("imavatar", name) / "flame_params.json").read_text())
+    assert written["taken"] == written["all"]
+    assert len({tuple(frame["pose"]) for frame in written["taken"]["frames"]}) == 4
+
+
 def below_the_neck(track: Track, model: HeadModel, frame: int) -> int:
     """Pixels of the head that the neck line takes away."""
     painted = FramePainter(track, model).paint(frame, np.zeros((*track.size_hw, 3), np.uint8))

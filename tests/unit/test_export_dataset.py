@@ -162,6 +162,19 @@ def test_the_canonical_head_rests_with_its_mouth_open(tmp_path):
     assert sum(line.startswith("f ") for line in texts) == len(head().faces)
 
 
+def test_frames_are_named_by_their_place_in_the_recording(tmp_path):
+    track = make_track(num_frames=4, untracked=(2,))
+    (view,) = make_views(track)
+    every_other = dataclasses.replace(view, source_index=np.arange(3, 11, 2))
+    write_dataset(track, head(), tmp_path / "s", ExportConfig(), views=[every_other])
+    frames = transforms(tmp_path / "s")["frames"]
+    assert [frame["timestep_index"] for frame in frames] == [0, 1, 2]
+    assert [frame["timestep_index_original"] for frame in frames] == [3, 5, 9]
+    for frame, row in zip(frames, (0, 1, 3), strict=True):
+        rotation = np.load(tmp_path / "s" / frame["head_param_path"])["rotation"]
+        np.testing.assert_array_equal(rotation[0], track.parameters.rotation[row].numpy())
+
+
 def test_frames_without_a_face_are_left_out(tmp_path):
     track = make_track(num_frames=5, untracked=(1, 4))
     seen = []
