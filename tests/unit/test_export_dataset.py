@@ -11,9 +11,9 @@ from synthetic_track import head, make_alpha, make_image, make_track, make_views
 
 from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
+from raytrack.export.formats import write_dataset
 from raytrack.export.head_files import read_obj_vertices
 from raytrack.export.layout import Dataset
-from raytrack.export.nerf import write_dataset
 from raytrack.export.scene import ScenePicture
 from raytrack.export.splits import num_train_timesteps
 from raytrack.fit.track import Track

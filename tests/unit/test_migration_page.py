@@ -17,7 +17,7 @@ from raytrack import cli
 from raytrack.config import RunConfig, SequenceConfig, from_mapping
 from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig
-from raytrack.export.nerf import write_dataset
+from raytrack.export.formats import write_dataset
 from raytrack.fit.flame_track import FLAME_TRACK_FILE, TEXTURE_SIZE
 from raytrack.fit.npz import read_npz
 from raytrack.head.model import FLAME_FAMILY
