@@ -7,17 +7,7 @@ optimisation, from how far the cameras are apart: one camera that stands still h
 head that keeps still, unless `export.head_centric` says no or `export.world` asks for the capture's world.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from raytrack.errors import InputError
-from raytrack.export.config import ExportConfig
 from raytrack.export.head_files import is_flame
-from raytrack.export.layout import Dataset, write_layout
-from raytrack.export.nerf import NerfLayout
-from raytrack.export.scene import Scene
-from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 
 NUM_VERTICES, NUM_SHAPES, NUM_EXPRESSIONS = 5143, 300, 100
@@ -38,28 +28,3 @@ def refusal(head: HeadModel) -> str:
             f"expression coefficients, and {head.name!r} has {sizes[0]}, {sizes[1]} and {sizes[2]}; import FLAME again"
         )
     return ""
-
-
-def write_gaussian_avatars(
-    track: Track,
-    head: HeadModel,
-    folder: Path,
-    config: ExportConfig,
-    *,
-    views: Sequence[SequenceObservation],
-    num_threads: int = 1,
-) -> Dataset:
-    """Write the dataset of one sequence, in place of what was in `folder`; see `raytrack.export.nerf.write_dataset`.
-
-    Raises:
-        InputError: The head is no FLAME head, or what `write_dataset` raises.
-        OutputError: The folder cannot be written.
-        ValueError: The views are not those of the track's cameras.
-    """
-    if reason := refusal(head):
-        raise InputError(f"gaussian-avatars: {reason}")
-    head_centric = config.head_centric
-    if head_centric is None:
-        head_centric = not track.rig and config.world == "head"
-    scene = Scene(track, head, config, views, centred=True, head_centric=head_centric)
-    return write_layout(scene, NerfLayout(scene), folder, num_threads=num_threads)

@@ -10,50 +10,21 @@ lists all frames, `flame_params_train.json` and `flame_params_test.json` those t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from raytrack.errors import InputError
-from raytrack.export.config import ExportConfig
 from raytrack.export.documents import Frames
-from raytrack.export.gaussian_avatars import refusal
 from raytrack.export.labels import HeadPictures
-from raytrack.export.layout import Dataset, write_layout
 from raytrack.export.scene import Scene, ScenePicture, SceneView, Timestep
-from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.track import Track
-from raytrack.head.model import HeadModel
 from raytrack.media.images import write_png
 
 NUM_SHAPES, NUM_EXPRESSIONS = 100, 50
 SCALE = 4.0
 ONE_CAMERA = "its readers know one camera, and this is a rig; leave out this format"
-
-
-def write_imavatar(
-    track: Track,
-    head: HeadModel,
-    folder: Path,
-    config: ExportConfig,
-    *,
-    views: Sequence[SequenceObservation],
-    num_threads: int = 1,
-) -> Dataset:
-    """Write the dataset of one sequence, in place of what was in `folder`; see `raytrack.export.nerf.write_dataset`.
-
-    Raises:
-        InputError: The head is no FLAME head, there are several cameras, or what `write_dataset` raises.
-        OutputError: The folder cannot be written.
-        ValueError: The views are not those of the track's cameras.
-    """
-    if reason := refusal(head) or (ONE_CAMERA if len(track.cameras) > 1 else ""):
-        raise InputError(f"imavatar: {reason}")
-    scene = Scene(track, head, config, views, head_centric=bool(config.head_centric))
-    return write_layout(scene, ImavatarLayout(scene), folder, num_threads=num_threads)
 
 
 class ImavatarLayout:
@@ -98,7 +69,7 @@ class ImavatarLayout:
             (folder / f"flame_params{suffix}.json").write_text(text, encoding="utf-8", newline="\n")
 
     def _entry(self, frame: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = self._scene.world.parameters.select([frame["timestep_index_original"]])
+        parameters = self._scene.world.parameters.select([self._scene.frames[frame["timestep_index"]]])
         camera_from_world = np.linalg.inv(np.array(frame["transform_matrix"]))[:3]
         rotation, translation = camera_from_world[:, :3], camera_from_world[:, 3]
         moved = translation + rotation @ parameters.translation[0].double().numpy()

@@ -6,7 +6,7 @@ background is wanted, the reader puts behind them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,10 @@ import numpy as np
 from jaxtyping import Float, UInt16
 
 from raytrack.export.cameras import intrinsics_record
-from raytrack.export.config import ExportConfig
 from raytrack.export.documents import Frames, write_all_transforms
 from raytrack.export.labels import HeadPictures
-from raytrack.export.layout import Dataset, write_layout
 from raytrack.export.nerf import NerfLayout
 from raytrack.export.scene import Scene, ScenePicture, SceneView, Timestep
-from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.track import Track
-from raytrack.head.model import HeadModel
 from raytrack.media.files import replaced_file
 from raytrack.media.images import write_png
 
@@ -31,26 +26,6 @@ DEPTH_STEP_M = 1 / 1000
 SCALE, OFFSET, AABB_SCALE = 2.0, (0.5, 0.5, 0.5), 2
 """instant-ngp's cube: ``scale * metres + offset``, from 0 to 1 and `aabb_scale` times as large: half a metre about the
 origin."""
-
-
-def write_insta(
-    track: Track,
-    head: HeadModel,
-    folder: Path,
-    config: ExportConfig,
-    *,
-    views: Sequence[SequenceObservation],
-    num_threads: int = 1,
-) -> Dataset:
-    """Write the dataset of one sequence, in place of what was in `folder`; see `raytrack.export.nerf.write_dataset`.
-
-    Raises:
-        InputError: What `write_dataset` raises.
-        OutputError: The folder cannot be written.
-        ValueError: The views are not those of the track's cameras.
-    """
-    scene = Scene(track, head, config, views, head_centric=bool(config.head_centric))
-    return write_layout(scene, InstaLayout(scene), folder, num_threads=num_threads)
 
 
 class InstaLayout:

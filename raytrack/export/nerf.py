@@ -1,14 +1,14 @@
 """A tracked sequence as a NeRF / Gaussian-avatar dataset in VHAP's layout, which nerfstudio reads as it is.
 
 Frames without a face of their own are left out: `timestep_index` counts exported timesteps from 0,
-`timestep_index_original` the frames of the input. Pictures are called `<timestep>_<camera>.png`, where the camera is
-counted by its place in the rig.
+`timestep_index_original` the frames of the recording, whether they were taken or not. Pictures are called
+`<timestep>_<camera>.png`, where the camera is counted by its place in the rig.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from raytrack.export.config import BackgroundColor, ExportConfig
+from raytrack.export.config import BackgroundColor
 from raytrack.export.documents import Frames, write_all_transforms
 from raytrack.export.head_files import (
     ObjWriter,
@@ -19,42 +19,8 @@ from raytrack.export.head_files import (
     write_expression,
     write_parameters,
 )
-from raytrack.export.layout import Dataset, write_layout
 from raytrack.export.scene import Scene, ScenePicture, SceneView, Timestep
-from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.track import Track
-from raytrack.head.model import HeadModel
 from raytrack.media.images import write_png
-
-
-def write_dataset(
-    track: Track,
-    head: HeadModel,
-    folder: Path,
-    config: ExportConfig,
-    *,
-    views: Sequence[SequenceObservation],
-    num_threads: int = 1,
-) -> Dataset:
-    """Write the dataset of one sequence, in place of what was in `folder`.
-
-    Args:
-        track: The track; frames where `tracked` is false are left out.
-        head: The head it was tracked with.
-        folder: The dataset's folder, such as `OUT/export/<sequence>`.
-        config: Background, split and the like.
-        views: Pictures and mattes as each of the track's cameras saw them, in the track's order. Without mattes
-            everything above the neck line is kept.
-        num_threads: Timesteps written side by side; the files do not depend on it.
-
-    Raises:
-        InputError: No frame of the track has a face, it was made with another head, or does not know the world that is
-            asked for.
-        OutputError: The folder cannot be written.
-        ValueError: The views are not those of the track's cameras.
-    """
-    scene = Scene(track, head, config, views, head_centric=bool(config.head_centric))
-    return write_layout(scene, NerfLayout(scene), folder, num_threads=num_threads)
 
 
 class NerfLayout:

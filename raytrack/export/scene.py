@@ -49,6 +49,8 @@ class Timestep:
     """In the dataset, which has only frames with a face."""
     frame: int
     """In the track."""
+    source_frame: int
+    """In the recording, of which not every frame need be tracked."""
     parameters: FrameParameters
     """One row, in the dataset's world."""
     placement: Placement
@@ -119,6 +121,7 @@ class Scene:
             for camera, view in zip(track.cameras, views, strict=True)
         )
         self.world: DatasetWorld = dataset_world(track, head, config.world, head_centric=head_centric)
+        self._source_index = views[0].source_index
         self._neutral, self._joints = head.identity(track.shape)
         if track.static_offset is not None:
             self._neutral = self._neutral + track.static_offset[0]
@@ -134,6 +137,7 @@ class Scene:
         return Timestep(
             index=index,
             frame=frame,
+            source_frame=frame if self._source_index is None else int(self._source_index[frame]),
             parameters=self.world.parameters.select([frame]),
             placement=self.world.placements[frame],
             vertices_world=self.canonical_vertices(self.track.parameters.select([frame])),
@@ -161,7 +165,7 @@ class Scene:
         """What `transforms.json` says of a camera at a timestep, without the files."""
         return {
             "timestep_index": step.index,
-            "timestep_index_original": step.frame,
+            "timestep_index_original": step.source_frame,
             "timestep_id": self.track.timestep_ids[step.frame],
             "camera_index": view.seen_by.index,
             "camera_id": view.seen_by.id,

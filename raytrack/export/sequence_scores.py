@@ -78,23 +78,12 @@ def sequence_scores(
         raise InputError(
             f"the ground truth has {truth.num_frames} frames, the track {track.num_frames}: of another clip"
         )
-    tracked = track.tracked.numpy()
     landmarks = [np.stack([frame.landmarks_px[view] for frame in drawn]) for view in range(len(views))]
     errors = [
-        landmark_error_px(points, view.landmarks_px, tracked & view.detected)
+        landmark_error_px(points, view.landmarks_px, track.tracked.numpy() & view.detected)
         for points, view in zip(landmarks, views, strict=True)
     ]
-    photometric = photometric_scores([picture for frame in drawn for picture in frame.photometry])
-    counts = [int((tracked & view.detected).sum()) * view.landmarks_px.shape[1] for view in views]
-    scores: Scores = {
-        "psnr_db": photometric["psnr_db"],
-        "l1": photometric["l1"],
-        "worst_l1": photometric["worst_l1"],
-        "landmark_error_px": _mean(errors, counts),
-        "jitter_px": _mean([jitter_px(points, tracked, None) for points in landmarks]),
-        "coverage": photometric["coverage"],
-        "frames": track.num_frames,
-    }
+    scores = _all_cameras(track, views, drawn, landmarks, errors)
     against_truth: Scores | None = None
     if truth is not None and track.rig:
         against_truth = _rig_truth(track, head, drawn, truth, scores)
@@ -110,6 +99,36 @@ def sequence_scores(
         for view, camera in enumerate(track.cameras)
     )
     return SequenceScores(scores=scores, ground_truth=against_truth, per_camera=per_camera)
+
+
+def _all_cameras(
+    track: Track,
+    views: Sequence[SequenceObservation],
+    drawn: Sequence[DrawnFrame],
+    landmarks: Sequence[Float[np.ndarray, "frames points 2"]],
+    errors: Sequence[float | None],
+) -> Scores:
+    """`SequenceScores.scores`, without truth.
+
+    Args:
+        track: The track.
+        views: What its cameras saw.
+        drawn: All frames.
+        landmarks: Of the track, by view.
+        errors: Of the landmarks in pixels, by view.
+    """
+    tracked = track.tracked.numpy()
+    photometric = photometric_scores([picture for frame in drawn for picture in frame.photometry])
+    counts = [int((tracked & view.detected).sum()) * view.landmarks_px.shape[1] for view in views]
+    return {
+        "psnr_db": photometric["psnr_db"],
+        "l1": photometric["l1"],
+        "worst_l1": photometric["worst_l1"],
+        "landmark_error_px": _mean(errors, counts),
+        "jitter_px": _mean([jitter_px(points, tracked, None) for points in landmarks]),
+        "coverage": photometric["coverage"],
+        "frames": track.num_frames,
+    }
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[int] | None = None) -> float | None:

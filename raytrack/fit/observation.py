@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from raytrack.fit.rig import RigCamera
 
@@ -34,6 +34,8 @@ class SequenceObservation:
     calibrated: RigCamera | None = None
     """The camera of a calibrated rig; None for a single camera whose focal length is to be found. The views of a rig
     have the same frames, one for one; their pictures may differ in size."""
+    source_index: Int[np.ndarray, " frames"] | None = None
+    """Which frames of the recording these are, where not all of them were taken; None: all, from 0."""
 
     @property
     def num_frames(self) -> int:

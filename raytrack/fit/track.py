@@ -148,9 +148,27 @@ class Track:
             base_albedo: What `tex_extra` is relative to: the head's own albedo, or `raytrack.fit.albedo.base_albedo`
                 where there are coefficients.
         """
-        parameters, size = self.parameters, self.texture.shape[0]
-        quantised = (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
-        extra = quantised / _TEXTURE_STEPS - resized_albedo(base_albedo, size)
+        arrays = self.vhap_arrays(base_albedo) | {
+            "tracked": self.tracked.numpy().astype(bool),
+            "texture": self._texture_steps().numpy().astype(np.uint16),
+            "head_name": np.array(self.head_name),
+            "head_sha256": np.array(self.head_sha256),
+            "format_version": np.array(FORMAT_VERSION, np.int64),
+        }
+        if self.rig:
+            arrays |= _rig_arrays(self.rig)
+        if self.capture_from_world is not None:
+            arrays["capture_from_world"] = _floats(self.capture_from_world)
+        write_npz(path, arrays)
+
+    def vhap_arrays(self, base_albedo: Float[Tensor, "base base 3"]) -> dict[str, np.ndarray]:
+        """The arrays that VHAP's file has as well: those that the table above does not call ours.
+
+        Args:
+            base_albedo: See `save`.
+        """
+        parameters = self.parameters
+        own = resized_albedo(base_albedo, len(self.texture))
         arrays = {
             "rotation": _floats(parameters.rotation),
             "translation": _floats(parameters.translation),
@@ -159,16 +177,11 @@ class Track:
             "eyes_pose": _floats(parameters.eyes_pose),
             "shape": _floats(self.shape),
             "expr": _floats(parameters.expression),
-            "tex_extra": _floats(extra.permute(2, 0, 1)),
+            "tex_extra": _floats((self._texture_steps() / _TEXTURE_STEPS - own).permute(2, 0, 1)),
             "lights": _floats(self.lights),
             "timestep_id": np.array(self.timestep_ids, dtype=np.str_),
             "image_size": np.array(self.size_hw, np.int64),
             "n_processed_frames": np.array(self.num_frames, np.int64),
-            "tracked": self.tracked.numpy().astype(bool),
-            "texture": quantised.numpy().astype(np.uint16),
-            "head_name": np.array(self.head_name),
-            "head_sha256": np.array(self.head_sha256),
-            "format_version": np.array(FORMAT_VERSION, np.int64),
         }
         if self.texture_coefficients is not None:
             arrays["tex"] = _floats(self.texture_coefficients)
@@ -176,11 +189,11 @@ class Track:
             arrays["static_offset"] = _floats(self.static_offset)
         if self.focal_px is not None:
             arrays["focal_length"] = np.array([self.focal_px / max(self.size_hw)], np.float32)
-        else:
-            arrays |= _rig_arrays(self.rig)
-        if self.capture_from_world is not None:
-            arrays["capture_from_world"] = _floats(self.capture_from_world)
-        write_npz(path, arrays)
+        return arrays
+
+    def _texture_steps(self) -> Float[Tensor, "size size 3"]:
+        """The texture in whole steps of 1 / 65535."""
+        return (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
 
     @classmethod
     def load(cls, path: Path) -> "Track":

@@ -54,6 +54,7 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
                 size_hw=rig[view].camera.size_hw if rig else (recording["height"], recording["width"]),
                 timestep_ids=tuple(ours["timestep_id"].to_pylist()),
                 timestamps_s=ours["timestamp_s"].to_numpy(),
+                source_index=ours["source_frame"].to_numpy(),
                 calibrated=rig[view] if rig else None,
                 landmark_set=landmarks["landmark_set"][0].as_py(),
                 **_loaders(context.out, ours, _of_camera(alphas, place)),

@@ -47,7 +47,7 @@ def track(context: StageContext) -> StageOutput:
     """Fit the head to the sequence; goes on from its checkpoints."""
     import torch
 
-    from raytrack.fit.albedo import base_albedo
+    from raytrack.fit.flame_track import save_track
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
@@ -70,11 +70,11 @@ def track(context: StageContext) -> StageOutput:
         fitted = dataclasses.replace(fitted, capture_from_world=torch.tensor(turn, dtype=torch.float32))
     path = context.out / track_path(context.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fitted.save(path, base_albedo=base_albedo(head, fitted.texture_coefficients, len(fitted.texture)))
+    files = save_track(path, fitted, head)
     saved = Track.load(path)
     return StageOutput(
         rows=_track_rows(saved),
-        files=(track_path(context.name),),
+        files=tuple(file.relative_to(context.out).as_posix() for file in files),
         also={"track_static": _static_row(saved, track_path(context.name))},
     )
 

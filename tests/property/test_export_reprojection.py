@@ -10,8 +10,8 @@ from synthetic_track import head, make_image, make_track, make_views
 
 from raytrack.export.cameras import camera_from_record, intrinsics_record, world_from_camera_gl
 from raytrack.export.config import ExportConfig
+from raytrack.export.formats import write_dataset
 from raytrack.export.head_files import read_obj_vertices
-from raytrack.export.nerf import write_dataset
 from raytrack.export.worlds import Placement
 from raytrack.fit.painting import FramePainter
 from raytrack.geometry.camera import Camera

@@ -203,6 +203,16 @@ def test_matting_changes_what_follows_from_it(copied, job):
     assert "tables/landmarks" not in changed
 
 
+def test_a_dataset_names_the_frames_of_the_recording(out, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB.replace(f"{{max_frames: {NUM_FRAMES}}}", "{every: 2, max_frames: 3}"))
+    raytrack("export", job, "--out", out, "--sequential", "--formats", "nerf")
+    frames = json.loads((out / "export/demo/transforms.json").read_text())["frames"]
+    assert [frame["timestep_index"] for frame in frames] == [0, 1, 2]
+    assert [frame["timestep_index_original"] for frame in frames] == [0, 2, 4]
+    assert read_table(out, "frames")["source_frame"].to_pylist() == [0, 2, 4]
+
+
 def test_truth_is_compared_with_the_frames_that_are_taken(copied, job, tmp_path):
     with_truth = tmp_path / "truth.yaml"
     with_truth.write_text(JOB.replace("name: demo,", 'name: demo, ground_truth: "assets:demo/ground_truth.npz",'))

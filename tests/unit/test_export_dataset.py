@@ -11,9 +11,9 @@ from synthetic_track import head, make_alpha, make_image, make_track, make_views
 
 from raytrack.errors import InputError
 from raytrack.export.config import ExportConfig
+from raytrack.export.formats import write_dataset
 from raytrack.export.head_files import read_obj_vertices
 from raytrack.export.layout import Dataset
-from raytrack.export.nerf import write_dataset
 from raytrack.export.scene import ScenePicture
 from raytrack.export.splits import num_train_timesteps
 from raytrack.fit.track import Track
@@ -160,6 +160,19 @@ def test_the_canonical_head_rests_with_its_mouth_open(tmp_path):
     texts = (tmp_path / "s" / "canonical.obj").read_text().splitlines()
     assert sum(line.startswith("vt ") for line in texts) == len(head().uv)
     assert sum(line.startswith("f ") for line in texts) == len(head().faces)
+
+
+def test_frames_are_named_by_their_place_in_the_recording(tmp_path):
+    track = make_track(num_frames=4, untracked=(2,))
+    (view,) = make_views(track)
+    every_other = dataclasses.replace(view, source_index=np.arange(3, 11, 2))
+    write_dataset(track, head(), tmp_path / "s", ExportConfig(), views=[every_other])
+    frames = transforms(tmp_path / "s")["frames"]
+    assert [frame["timestep_index"] for frame in frames] == [0, 1, 2]
+    assert [frame["timestep_index_original"] for frame in frames] == [3, 5, 9]
+    for frame, row in zip(frames, (0, 1, 3), strict=True):
+        rotation = np.load(tmp_path / "s" / frame["head_param_path"])["rotation"]
+        np.testing.assert_array_equal(rotation[0], track.parameters.rotation[row].numpy())
 
 
 def test_frames_without_a_face_are_left_out(tmp_path):

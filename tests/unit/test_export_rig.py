@@ -12,9 +12,9 @@ from synthetic_track import CAPTURE_FROM_WORLD, head, make_rig, make_track, make
 from raytrack.errors import InputError
 from raytrack.export.cameras import camera_from_record
 from raytrack.export.config import ExportConfig
+from raytrack.export.formats import write_dataset
 from raytrack.export.head_files import read_obj_vertices
 from raytrack.export.layout import Dataset
-from raytrack.export.nerf import write_dataset
 from raytrack.fit.track import Track
 from raytrack.geometry.camera import GL_FROM_CV
 from raytrack.head.parameters import FrameParameters

@@ -12,7 +12,7 @@ from synthetic_track import head, make_track, make_views
 from raytrack.cli import main
 from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export.config import ExportConfig, UnionConfig
-from raytrack.export.nerf import write_dataset
+from raytrack.export.formats import write_dataset
 from raytrack.export.splits import validation_camera
 from raytrack.export.union import held_out, union_datasets
 

@@ -10,7 +10,7 @@ import torch
 from synthetic_track import make_views
 
 from raytrack.export.config import ExportConfig
-from raytrack.export.nerf import write_dataset
+from raytrack.export.formats import write_dataset
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.npz import read_npz
 from raytrack.fit.painting import FramePainter

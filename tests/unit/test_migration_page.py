@@ -17,9 +17,11 @@ from raytrack import cli
 from raytrack.config import RunConfig, SequenceConfig, from_mapping
 from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig
-from raytrack.export.nerf import write_dataset
+from raytrack.export.formats import write_dataset
+from raytrack.fit.flame_track import FLAME_TRACK_FILE, TEXTURE_SIZE
 from raytrack.fit.npz import read_npz
 from raytrack.head.model import FLAME_FAMILY
+from raytrack.pipeline.stages_track import track_path
 from raytrack.tables.keys import union_name
 
 ROOT = Path(__file__).parents[2]
@@ -236,7 +238,7 @@ def test_files_of_a_run_are_those_of_the_readme():
                 check_command(span)
                 continue
             parts = [part for part in span.split("/") if part and "%" not in part]
-            own = {"images_2", union_name("<subject>")}
+            own = {"images_2", union_name("<subject>"), FLAME_TRACK_FILE}
             assert not [part for part in parts if part not in README and part not in own], span
 
 
@@ -247,6 +249,14 @@ def test_arrays_of_a_track_are_as_listed(tmp_path):
     named = set(table.spans(0))
     optional = "tex camera_id camera_index camera_size intrinsics cam_from_world capture_from_world"
     assert named - set(optional.split()) == written
+
+
+def test_flame_heads_have_vhaps_own_file():
+    (table,) = (table for table in FILE_TABLES if f"<output_folder>/<date>/{FLAME_TRACK_FILE}" in table.spans(0))
+    (row,) = (row for row in table.rows if FLAME_TRACK_FILE in row[0])
+    assert SPAN.findall(row[1]) == [f"tracks/<sequence>/{FLAME_TRACK_FILE}", track_path("<sequence>")]
+    (extra,) = (row for row in titled("key").rows if row[0] == "`tex_extra`")
+    assert f"(3, {TEXTURE_SIZE}, {TEXTURE_SIZE}) in `{FLAME_TRACK_FILE}`" in extra[2]
 
 
 def test_datasets_are_as_listed(tmp_path):
