@@ -187,7 +187,7 @@ def _pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> n
     height = np.linalg.norm(points[:, names.chin] - points[:, names.upper], axis=1)
     opening = np.linalg.norm(points[:, lower_lip] - points[:, upper_lip], axis=1) / np.maximum(height, 1)
     turns = rows[:, :3]
-    if views.is_rig:  # The rig's world may lie in any way: turns count against the first frame's.
+    if views.is_rig:  # The rig's world may lie in any way: turns count from the first frame's head, about its axes.
         turned = matrix_from_axis_angle(turns)
-        turns = axis_angle_from_matrix(turned @ turned[0].T)
+        turns = axis_angle_from_matrix(turned[0].T @ turned)
     return np.column_stack([turns.numpy()[:, :2], opening])

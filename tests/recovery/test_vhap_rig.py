@@ -96,7 +96,7 @@ def test_impossible_calibrations_are_refused():
         camera = dataclasses.replace(view.calibrated.camera, cam_from_world=pose)
         return dataclasses.replace(view, calibrated=dataclasses.replace(view.calibrated, camera=camera))
 
-    with pytest.raises(InputError, match="calibration contradicts.*invert them"):
+    with pytest.raises(InputError, match=r"calibration contradicts.*invert them"):
         track_sequence([inverted(view) for view in views()], head(), CONFIG)
 
 

@@ -11,7 +11,7 @@ from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import framings_of_head
 from raytrack.fit.joint_fit import LANDMARK_PRIOR
 from raytrack.fit.landmark_fit import LandmarkFitter
-from raytrack.fit.landmark_stage import starting_rows
+from raytrack.fit.landmark_stage import _pose_features, starting_rows
 from raytrack.fit.landmark_targets import LandmarkTargets
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
@@ -166,6 +166,24 @@ def test_mattes_are_believed_or_not_once_per_view(caplog):
     assert not any(part.frames.has_matte for part in pictures.sample(np.random.default_rng(0), 4, 48))
     assert not pictures.sample(np.random.default_rng(0), 4, 48)[0].frames.matte_valid.any()
     assert caplog.text.count("most mattes miss the face") == 1
+
+
+def test_turns_of_the_head_are_seen_in_a_world_that_lies_on_its_side():
+    """The head's up is the world's z: a turn about it is yaw all the same, so frames of it make key frames."""
+    upright = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    yaws = torch.tensor([0.0, 0.2, -0.3, 0.4])
+    own = torch.stack([torch.zeros(4), yaws, torch.zeros(4)], dim=1)
+    rows = torch.zeros(NUM_FRAMES, 18 + head().num_expressions)
+    rows[:, :3] = axis_angle_from_matrix(upright @ matrix_from_axis_angle(own))
+    views = views_of(FRONT)
+    targets = (
+        LandmarkTargets(
+            positions_px=views.landmarks_px(0), weights=np.ones((NUM_FRAMES, 478), np.float32),
+            size_hw=views.first.size_hw,
+        ),
+    )  # fmt: skip
+    features = _pose_features(rows, targets, views)
+    np.testing.assert_allclose(features[:, :2], own[:, :2], atol=1e-5)
 
 
 def test_initial_poses_are_near_in_the_rigs_world():
