@@ -16,8 +16,6 @@ from raytrack.fit.shared import SharedParameters, resampled_texture
 from raytrack.fit.track import resized_albedo
 from raytrack.head.model import HeadModel
 
-COMPONENTS = "texture_coefficients"
-"""The field of `SharedParameters`."""
 _SIDE = 256
 """Texels along a side at which components act during the fit; what is finer, the residual paints."""
 

@@ -66,6 +66,7 @@ class TrackingFrames:
         numbers: Int[np.ndarray, " chosen"] | None = None,
         framing: Framing | None = None,
         num_views: int = 1,
+        use_mattes: bool | None = None,
     ) -> "TrackingFrames":
         """Read frames once and keep them at no more than `longer_side_px`.
 
@@ -75,6 +76,7 @@ class TrackingFrames:
             numbers: Frames to read, all by default; the result numbers them from 0.
             framing: Where the head is; by default where the detections are.
             num_views: Of so many whose pictures are kept at a time: it decides what goes into files.
+            use_mattes: Whether the view's mattes can be believed; None: decided by these frames, with a warning.
 
         Raises:
             ValueError: A picture is not of the observation's size.
@@ -100,7 +102,8 @@ class TrackingFrames:
 
         face_size, up = framing.face_size_px * float(factor.mean()), framing.up_xy[frames]
         chin = scaled(framing.chin_px) - np.float32(CHIN_MARGIN * face_size) * up
-        matte, distance, valid = _load_mattes(observation, framing, frames, size_hw, scaled(framing.face_px), num_views)
+        face = scaled(framing.face_px)
+        matte, distance, valid = _load_mattes(observation, framing, frames, size_hw, face, num_views, use_mattes)
         detections = np.where(observation.detected[:, None, None], observation.landmarks_px, 0)
         return cls(
             images=images,
@@ -207,10 +210,11 @@ def _load_mattes(
     size_hw: tuple[int, int],
     face: Float[np.ndarray, "frames landmarks 2"],
     num_views: int,
+    use_mattes: bool | None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, Bool[np.ndarray, " frames"]]:
-    """Mattes, distances to their outlines, and which of them can be believed; no mattes if most cannot."""
+    """Mattes, distances to their outlines, and which of them can be believed; none at all if most cannot."""
     valid = np.zeros(len(frames), bool)
-    if observation.load_alpha is None:
+    if observation.load_alpha is None or use_mattes is False:
         return None, None, valid
     left, top, right, bottom = framing.crop_xyxy
     shape = (len(frames), *size_hw)
@@ -227,7 +231,7 @@ def _load_mattes(
         box = cleaned[y0:y1, x0:x1]
         valid[index] = box.size > 0 and box.mean() > _MATTE_ON_FACE and cleaned.mean() < _MATTE_AT_MOST
     shown = framing.present[frames]
-    if shown.any() and valid[shown].mean() < 0.5:
+    if use_mattes is None and shown.any() and valid[shown].mean() < 0.5:
         logger.warning("most mattes miss the face or fill the picture: the fit goes on without mattes")
         return None, None, np.zeros(len(frames), bool)
     return matte, distance, valid

@@ -16,7 +16,6 @@ from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import NEAR_M, Camera
-from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
@@ -88,7 +87,7 @@ def framings_of_head(
     vertices = head.vertices(parameters, shape)
     names = landmark_set(views.first.landmark_set)
     landmarks = head.landmarks_world(vertices, names.embedding)
-    turned = matrix_from_axis_angle(parameters.rotation) @ matrix_from_axis_angle(parameters.neck_pose)
+    turned = parameters.head_rotation()
     rest = head.landmarks_world(head.identity(shape)[0], names.embedding)
     face_m = float((rest.amax(dim=0) - rest.amin(dim=0)).max())
     mouth_open = _mouth_open(views, names)

@@ -8,23 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from raytrack.fit.config import TrackConfig, Weights
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.joint_fit import JointFit, JointFitter
 from raytrack.fit.key_frames import choose_key_frames
 from raytrack.fit.landmark_check import check_calibration
 from raytrack.fit.landmark_fit import LandmarkFitter, LandmarkSolution
 from raytrack.fit.landmark_pose import initial_rows
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets, select
-from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.views import SequenceViews
-from raytrack.fit.visibility import LandmarkVisibility
 from raytrack.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
 
 _FRAMES_AT_ONCE = 256
-LANDMARK_PRIOR = Weights(expression=1.7, expression_range=35.0, neck=0.1, jaw=0.5, eyes=0.5, eyes_apart=1.0)
-"""Against landmark distances in percent of the face."""
 _OTHER_FACE_PERCENT = 25.0
 """A view whose landmarks are further off than this from the head that all views agree on saw something else."""
 
@@ -46,36 +43,44 @@ def landmark_stage(
     Raises:
         InputError: No head can be where all cameras of a rig see one: their calibration is wrong.
     """
-    embedding = landmark_set(views.first.landmark_set).embedding
-    fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
-    focal_px = config.focal_ratio * max(views.first.size_hw)
+    fitter = _joint_fitter(views, head, config)
+    landmarks = fitter.landmarks
     numbers = np.flatnonzero(views.detected)
-    shape = torch.zeros(head.num_shapes)
     targets = select(_targets(views, landmark_weights), numbers)
-    first = initial_rows(fitter.head, shape, targets, focal_px)
-    key = choose_key_frames(views.scores[numbers], _pose_features(first, targets, views), config.num_key_frames)
-    visibility = LandmarkVisibility.create(fitter.head, embedding)
-    key_targets = _visible(select(targets, key), first[key], visibility, focal_px)
-    joint = fitter.fit(key_targets, first[key], shape, focal_px)
+    found = _of_key_frames(fitter, targets, views, config)
+    joint = found.solution
     if views.is_rig:
-        names = [views.name(view) for view in range(views.num_views)]
-        check_calibration(fitter, key_targets, joint, names)
-        agreeing = _agreeing(fitter, key_targets, joint.rows, joint.shape)
-        if agreeing is not key_targets:
-            joint = fitter.fit(agreeing, joint.rows, joint.shape, focal_px)
+        agreeing = _agreeing(landmarks, found.targets, joint.rows, joint.shape)
+        if agreeing is not found.targets:
+            joint = landmarks.fit(agreeing, joint.rows, joint.shape, joint.focal_px)
     rows = torch.zeros(views.num_frames, joint.rows.shape[1])
     for start in range(0, len(numbers), _FRAMES_AT_ONCE):
         block = np.arange(start, min(start + _FRAMES_AT_ONCE, len(numbers)))
         part = select(targets, block)
-        begin = initial_rows(fitter.head, joint.shape, part, joint.focal_px)
-        part = _visible(part, begin, visibility, joint.focal_px)
-        found = fitter.fit_rows(part, begin, joint.shape, joint.focal_px)
-        agreeing = _agreeing(fitter, part, found, joint.shape)
+        begin = initial_rows(landmarks.head, joint.shape, part, joint.focal_px)
+        part = fitter.visible(part, begin, joint.focal_px)
+        own = landmarks.fit_rows(part, begin, joint.shape, joint.focal_px)
+        agreeing = _agreeing(landmarks, part, own, joint.shape)
         if agreeing is not part:
-            found = fitter.fit_rows(agreeing, found, joint.shape, joint.focal_px)
-        rows[torch.from_numpy(numbers[block])] = found
+            own = landmarks.fit_rows(agreeing, own, joint.shape, joint.focal_px)
+        rows[torch.from_numpy(numbers[block])] = own
     rows[torch.from_numpy(numbers), :3] = unwrapped(rows[torch.from_numpy(numbers), :3])
     return replace(joint, rows=rows)
+
+
+def check_rig(views: SequenceViews, head: HeadModel, config: TrackConfig) -> None:
+    """Ask of a rig, before it is tracked, whether its cameras can be where they are said to be.
+
+    Args:
+        views: The rig.
+        head: Carries the landmarks of the observations' set.
+        config: Number of key frames.
+
+    Raises:
+        InputError: No head can be where all cameras see one: their calibration is wrong.
+    """
+    targets = select(_targets(views, _trust_in_fixed(views)), np.flatnonzero(views.detected))
+    _of_key_frames(_joint_fitter(views, head, config), targets, views, config)
 
 
 def starting_rows(views: SequenceViews, head: HeadModel) -> Float[Tensor, "frames columns"]:
@@ -85,10 +90,8 @@ def starting_rows(views: SequenceViews, head: HeadModel) -> Float[Tensor, "frame
         views: The rig.
         head: Carries the landmarks of the observations' set.
     """
-    fixed = landmark_set(views.first.landmark_set).fixed
-    trust = (views.detected_by_view[..., None] & fixed).astype(np.float32)
     numbers = np.flatnonzero(views.detected)
-    targets = select(_targets(views, trust), numbers)
+    targets = select(_targets(views, _trust_in_fixed(views)), numbers)
     rows = torch.zeros(views.num_frames, NUM_POSE + head.num_expressions)
     found = initial_rows(head, torch.zeros(head.num_shapes), targets, 1.0)
     rows[torch.from_numpy(numbers)] = found
@@ -107,11 +110,9 @@ def trust_in_views(
 
     A view that is off everywhere took something else for the face: it counts nothing.
     """
-    embedding = landmark_set(views.first.landmark_set).embedding
-    fitter = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
-    visibility = LandmarkVisibility.create(fitter.head, embedding)
-    targets = _visible(_targets(views, landmark_weights), rows, visibility, 1.0)
-    return np.stack([view.weights for view in _agreeing(fitter, targets, rows, shape)])
+    fitter = JointFitter(head, landmark_set(views.first.landmark_set).embedding, 1.0)
+    targets = fitter.visible(_targets(views, landmark_weights), rows, 1.0)
+    return np.stack([view.weights for view in _agreeing(fitter.landmarks, targets, rows, shape)])
 
 
 def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
@@ -127,6 +128,28 @@ def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
     return result
 
 
+def _joint_fitter(views: SequenceViews, head: HeadModel, config: TrackConfig) -> JointFitter:
+    embedding = landmark_set(views.first.landmark_set).embedding
+    return JointFitter(head, embedding, config.focal_ratio * max(views.first.size_hw))
+
+
+def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:
+    """A head fitted to the key frames; a rig whose calibration contradicts them is refused."""
+    features = _pose_features(fitter.first_rows(targets), targets, views)
+    key = choose_key_frames(views.scores[views.detected], features, config.num_key_frames)
+    chosen = select(targets, key)
+    joint = fitter.fit(chosen)
+    if views.is_rig:
+        check_calibration(fitter, chosen, joint, [views.name(view) for view in range(views.num_views)])
+    return joint
+
+
+def _trust_in_fixed(views: SequenceViews) -> Float[np.ndarray, "views frames landmarks"]:
+    """1 for every detected point that stays in one place of the surface."""
+    fixed = landmark_set(views.first.landmark_set).fixed
+    return (views.detected_by_view[..., None] & fixed).astype(np.float32)
+
+
 def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
     return tuple(
         LandmarkTargets(
@@ -137,15 +160,6 @@ def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
             calibrated=None if view.calibrated is None else view.calibrated.camera,
         )
         for number, view in enumerate(views.observations)
-    )
-
-
-def _visible(targets: RigTargets, rows: Tensor, visibility: LandmarkVisibility, focal_px: float) -> RigTargets:
-    """A rig's targets without what a camera cannot see; a single camera of unknown focal length has nothing better."""
-    if targets[0].calibrated is None:
-        return targets
-    return tuple(
-        view.with_weights(view.weights * visibility.weights(rows, view.camera(focal_px)).numpy()) for view in targets
     )
 
 
@@ -173,7 +187,7 @@ def _pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> n
     height = np.linalg.norm(points[:, names.chin] - points[:, names.upper], axis=1)
     opening = np.linalg.norm(points[:, lower_lip] - points[:, upper_lip], axis=1) / np.maximum(height, 1)
     turns = rows[:, :3]
-    if views.is_rig:  # The rig's world may lie in any way: turns count against the first frame's.
+    if views.is_rig:  # The rig's world may lie in any way: turns count from the first frame's head, about its axes.
         turned = matrix_from_axis_angle(turns)
-        turns = axis_angle_from_matrix(turned @ turned[0].T)
+        turns = axis_angle_from_matrix(turned[0].T @ turned)
     return np.column_stack([turns.numpy()[:, :2], opening])

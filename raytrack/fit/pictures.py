@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from raytrack.errors import InputError
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import Framing, framings_of_head
 from raytrack.fit.landmark_stage import trust_in_views
@@ -67,10 +68,15 @@ class Pictures:
             head: The head model.
             rows: As the landmark stage left them; the pictures depend on them, so a resumed fit needs the same ones.
             shape: Likewise.
+
+        Raises:
+            InputError: No camera ever shows the head.
         """
         framings = framings_of_head(views, head, rows, shape)
         weights = trust_in_views(views, head, trust, rows, shape)
         numbers = tuple(number for number, framing in enumerate(framings) if framing is not None)
+        if not numbers:
+            raise InputError("no camera of the rig shows the head that its landmarks give: check the calibration")
         row_views = tuple(
             RowView(
                 frames=TrackingFrames.load(
@@ -92,6 +98,11 @@ class Pictures:
             for place, view in enumerate(self.row_views)
         ]
         return np.concatenate(pairs)
+
+    @property
+    def shown(self) -> Bool[np.ndarray, " frames"]:
+        """Timesteps at which a view shows the head: a detection may lie on the picture's edge, the head beyond it."""
+        return np.any([view.frames.present for view in self.row_views], axis=0)
 
     @property
     def num_per_epoch(self) -> int:
@@ -116,7 +127,11 @@ class Pictures:
         return [
             PictureBatch(
                 frames=TrackingFrames.load(
-                    self.views.observations[self.numbers[place]], longer_side_px, timesteps, self.framings[place]
+                    self.views.observations[self.numbers[place]],
+                    longer_side_px,
+                    timesteps,
+                    self.framings[place],
+                    use_mattes=self.row_views[place].frames.has_matte,
                 ),
                 numbers=np.arange(len(timesteps)),
                 rows=timesteps,

@@ -116,10 +116,13 @@ class RowSolver:
             round_index: Part of the seed of the pixel samples.
 
         Raises:
-            ValueError: Two of the frames are neighbours, so the result would depend on which is solved first.
+            ValueError: Two of the frames are neighbours, so the result would depend on which is solved first; or no
+                view shows the head in one of them.
         """
         if any(number + 1 in set(numbers) for number in numbers):
             raise ValueError("frames solved together must not be neighbours")
+        if hidden := [number for number in numbers if not self._views_of(number)]:
+            raise ValueError(f"no view shows the head in frames {hidden}")
         setting = _Setting.create(self.problem, shared)
         result = rows.clone()
         first, last = np.zeros(len(numbers)), np.zeros(len(numbers))

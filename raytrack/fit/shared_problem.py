@@ -77,7 +77,7 @@ class SharedProblem:
     """Principal components of albedo, where the fit uses them."""
 
     def to(self, device: torch.device) -> "SharedProblem":
-        """The same on another device; the renderer stays where it is, and the basis follows what is asked of it."""
+        """The same on another device; the renderer stays where it is."""
         offsets = {item.name: getattr(self.offsets, item.name).to(device) for item in fields(self.offsets)}
         regions = self.perturbation.region_of_face.to(device)
         return replace(
@@ -89,6 +89,7 @@ class SharedProblem:
             unaligned_faces=self.unaligned_faces.to(device),
             inside_mouth=self.inside_mouth.to(device),
             perturbation=replace(self.perturbation, region_of_face=regions),
+            albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
         )
 
     @cached_property

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit import shared_terms as terms
-from raytrack.fit.albedo import COMPONENTS, albedo_map
+from raytrack.fit.albedo import albedo_map
 from raytrack.fit.config import Weights
+from raytrack.fit.schedule import COMPONENTS
 from raytrack.fit.shared import Adam, SharedParameters
 from raytrack.fit.shared_problem import PictureBatch, SharedProblem
 from raytrack.geometry.camera import Camera

@@ -88,14 +88,18 @@ class StageRunner:
     def num_units(self, stage: Stage, state: FitState) -> int:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
-            return len(self._row_blocks())
+            return len(self._row_blocks(state))
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
         return -(-steps // _TEXTURE_STEPS_PER_UNIT)
 
-    def _row_blocks(self) -> list[list[int]]:
-        return solving_order(self.active, max(1, _PICTURES_PER_UNIT // self.views.num_views))
+    def _row_blocks(self, state: FitState) -> list[list[int]]:
+        return solving_order(self._solved(state), max(1, _PICTURES_PER_UNIT // self.views.num_views))
+
+    def _solved(self, state: FitState) -> Bool[np.ndarray, " frames"]:
+        """Frames whose rows colours move; one whose head no view shows keeps the row that its landmarks gave."""
+        return self.active & self.pictures(state).shown
 
     def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
         """The next unit of a stage; after the last one the state is that of the finished stage.
@@ -132,7 +136,7 @@ class StageRunner:
         result = self._solver(state).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
-            self._row_blocks()[unit],
+            self._row_blocks(state)[unit],
             stage.blur_schedule_px,
             round_index=stage.round_index,
         )
@@ -147,7 +151,7 @@ class StageRunner:
                 landmarks=self.landmarks,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self.active),
+                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state)),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -241,7 +245,7 @@ def link_weights(
 
     Args:
         timestamps_s: True times, ascending.
-        active: Frames with a face.
+        active: Frames whose rows are fitted.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
     usual = float(np.median(steps)) if len(steps) else 1.0

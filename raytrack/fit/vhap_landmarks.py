@@ -6,7 +6,6 @@ from torch import Tensor
 
 from raytrack.fit.vhap_terms import NUM_JAWLINE
 from raytrack.geometry.camera import Camera
-from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
@@ -19,10 +18,8 @@ def yaw_deg(
 
     Positive to the subject's left.
     """
-    turn = matrix_from_axis_angle(parameters.rotation) @ matrix_from_axis_angle(parameters.neck_pose)
-    rotation, translation = camera.cam_from_world.split((3, 1), dim=-1)
-    to_camera = -(rotation.mT @ translation)[:, 0] - vertices.mean(dim=1)
-    across, _, forward = (to_camera[:, None] @ turn)[:, 0].unbind(dim=-1)
+    to_camera = camera.position - vertices.mean(dim=1)
+    across, _, forward = (to_camera[:, None] @ parameters.head_rotation())[:, 0].unbind(dim=-1)
     return -torch.rad2deg(torch.atan2(across, forward))
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from raytrack.fit import vhap_terms as terms
-from raytrack.fit.albedo import COMPONENTS, AlbedoBasis, albedo_map
+from raytrack.fit.albedo import AlbedoBasis, albedo_map
+from raytrack.fit.schedule import COMPONENTS
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
 from raytrack.fit.vhap_landmarks import ibug_points

@@ -27,7 +27,7 @@ from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.head_renderer import fit_device, make_head_renderer
 from raytrack.fit.interpolation import interpolate_missing
-from raytrack.fit.landmark_stage import starting_rows
+from raytrack.fit.landmark_stage import check_rig, starting_rows
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_objective import VhapObjective, VhapProblem
@@ -68,6 +68,7 @@ def run_vhap(
     Raises:
         AssetError: The head lacks the landmarks.
         ConfigError: A region does not exist.
+        InputError: The calibration of a rig contradicts what its cameras see.
         NotConvergedError: The parameters are no longer finite.
     """
     fit = VhapFit(views, head, config)
@@ -138,9 +139,14 @@ class VhapFit:
         )
 
     def start(self) -> FitState:
-        """The resting head in white light: at the world's origin, or where a rig's cameras see it."""
+        """The resting head in white light: at the world's origin, or where a rig's cameras see it.
+
+        Raises:
+            InputError: The calibration of a rig contradicts what its cameras see.
+        """
         rows = torch.zeros(len(self.active), NUM_POSE + self.head.num_expressions)
         if self.views.is_rig:
+            check_rig(self.views, self.head, self.config)
             rows = starting_rows(self.views, self.head)
         return FitState(
             rows=rows, shared=self.first_shared, stages_done=0,

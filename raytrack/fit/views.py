@@ -23,7 +23,8 @@ class SequenceViews:
 
         Raises:
             ValueError: There is none; several, or one of them, have no calibration; they differ in their frames or
-                landmark sets; two have the same name; a calibration is of another size than the view's pictures.
+                landmark sets; two have the same name or the same place in the rig; a calibration is of another size
+                than the view's pictures.
         """
         views: tuple[SequenceObservation, ...] = (given,) if isinstance(given, SequenceObservation) else tuple(given)
         if not views:
@@ -39,9 +40,12 @@ class SequenceViews:
             if view.calibrated is not None and view.calibrated.camera.size_hw != view.size_hw:
                 sizes = f"{view.calibrated.camera.size_hw}, but its pictures are {view.size_hw}"
                 raise ValueError(f"view {number}: the calibration is of pictures of {sizes} (h, w)")
+        places = [view.calibrated.index for view in views if view.calibrated is not None]
         names = [view.calibrated.id for view in views if view.calibrated is not None]
         if len(set(names)) < len(names):
             raise ValueError(f"cameras need distinct names, got {', '.join(names)}")
+        if len(set(places)) < len(places):
+            raise ValueError(f"cameras need distinct places in the rig, got {', '.join(map(str, places))}")
         return cls(observations=views)
 
     @property

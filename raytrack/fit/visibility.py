@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.geometry.camera import Camera
-from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.model import HeadModel
+from raytrack.head.parameters import FrameParameters
 
 _HIDDEN_COS, _PLAIN_COS = -0.1, 0.3
 """Cosine of the angle between a landmark's direction and that to the camera: not trusted up to the first, fully from
@@ -45,10 +45,9 @@ class LandmarkVisibility:
             rows: Packed parameters; the pose of root and neck counts.
             camera: One camera.
         """
-        turned = matrix_from_axis_angle(rows[:, :3]) @ matrix_from_axis_angle(rows[:, 6:9])
-        points = (self.points - self.root) @ turned.mT + self.root + rows[:, None, 3:6]
-        rotation, translation = camera.cam_from_world.split((3, 1), dim=-1)
-        position = -(rotation.mT @ translation)[:, 0]
-        to_camera = torch.nn.functional.normalize(position - points, dim=-1)
+        parameters = FrameParameters.unpack(rows)
+        turned = parameters.head_rotation()
+        points = (self.points - self.root) @ turned.mT + self.root + parameters.translation[:, None]
+        to_camera = torch.nn.functional.normalize(camera.position - points, dim=-1)
         cosine = ((self.directions @ turned.mT) * to_camera).sum(dim=-1)
         return ((cosine - _HIDDEN_COS) / (_PLAIN_COS - _HIDDEN_COS)).clamp(0, 1)

@@ -29,6 +29,12 @@ class Camera:
     """Rigid transform in metres."""
     size_hw: tuple[int, int]
 
+    @property
+    def position(self) -> Float[Tensor, "*#batch 3"]:
+        """Where the camera is in the world, metres. Differentiable in the pose."""
+        rotation, translation = self.cam_from_world.split((3, 1), dim=-1)
+        return -(rotation.mT @ translation)[..., 0]
+
     def cam_points(self, points_world: Float[Tensor, "*#batch points 3"]) -> Float[Tensor, "*#batch points 3"]:
         """World points in camera axes, metres. Differentiable in the points and the pose."""
         rotation, translation = self.cam_from_world.split((3, 1), dim=-1)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.geometry.rotation import matrix_from_axis_angle
+
 JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
 POSE_BLOCKS = (("rotation", 3), ("translation", 3), ("neck_pose", 3), ("jaw_pose", 3), ("eyes_pose", 6))
 """Name and width of the packed row's blocks before the expression."""
@@ -71,6 +73,10 @@ class FrameParameters:
         """Axis-angle vectors in the order of `JOINT_NAMES`."""
         eyes = self.eyes_pose.reshape(-1, 2, 3)
         return torch.cat([torch.stack([self.rotation, self.neck_pose, self.jaw_pose], dim=1), eyes], dim=1)
+
+    def head_rotation(self) -> Float[Tensor, "frames 3 3"]:
+        """World from head above the neck: the neck's turn, then the whole head's."""
+        return matrix_from_axis_angle(self.rotation) @ matrix_from_axis_angle(self.neck_pose)
 
     def select(self, frames: Tensor | slice | list[int]) -> "FrameParameters":
         """The rows of some frames."""

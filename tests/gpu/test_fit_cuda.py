@@ -18,6 +18,7 @@ from raytrack.head.library import load_head
 from raytrack.observe.landmarks import make_landmark_detector
 from raytrack.observe.matting import make_matter
 from tests import rig_scene
+from tests.recovery import test_texture_components as components
 from tests.vhap_clip import TEXTURE_SIZE, clip
 from tests.vhap_clip import head as clip_head
 
@@ -109,3 +110,15 @@ def test_a_rig_is_found_in_metres(record_property) -> None:
     record_property("face error, mm", errors)
     assert errors["nvdiffrast"] < 1.0
     assert abs(errors["nvdiffrast"] - errors["numba"]) < 0.1
+
+
+def test_components_of_albedo_are_found(record_property) -> None:
+    coefficients = {}
+    for renderer in ("numba", "nvdiffrast"):
+        track = track_sequence(
+            components.scene().observation, components.scene().head, components.config(renderer=renderer)
+        )
+        assert track.texture_coefficients is not None
+        coefficients[renderer] = track.texture_coefficients
+    record_property("coefficients", {name: found.tolist() for name, found in coefficients.items()})
+    assert float((coefficients["nvdiffrast"] - components.TRUE_COEFFICIENTS)[2:].abs().max()) < 0.25

@@ -98,3 +98,9 @@ def test_camera_batches_broadcast_over_points():
     for index in range(2):
         alone = monocular_camera(focal[index], (100, 200)).project(world)
         torch.testing.assert_close(together[index], alone)
+
+
+@given(SEEDS, FOCALS, SIZES)
+def test_a_camera_is_where_its_own_origin_is(seed, focal, size_hw):
+    camera = random_camera(seed, focal, size_hw)
+    torch.testing.assert_close(camera.cam_points(camera.position[None]), torch.zeros(1, 3).double(), atol=1e-9, rtol=0)

@@ -172,7 +172,9 @@ def test_a_camera_that_disagrees_is_named(caplog):
 def small(**changes):
     """Two timesteps in five cameras, one of which finds no face."""
     views = [of_timesteps(view, 1, 2) for view in scene().views[::4]]
-    views.append(blind(dataclasses.replace(views[0], calibrated=dataclasses.replace(views[0].calibrated, id="blind"))))
+    views.append(
+        blind(dataclasses.replace(views[0], calibrated=dataclasses.replace(views[0].calibrated, id="blind", index=16)))
+    )
     sizes = {"tracking_size_px": 48, "texture_image_size_px": 48, "texture_size": 32, "final_texture_size": 32}
     return views, TrackConfig(rounds=1, **(sizes | changes))
 
@@ -210,6 +212,20 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch):
 def test_threads_do_not_change_the_result():
     one, two = (track_sequence(*(small()[0], head(), small(num_threads=count)[1])) for count in (1, 2))
     assert same(one, two)
+
+
+def test_a_head_outside_the_picture_does_not_poison_the_rest():
+    """The detector puts the face beyond the picture's edge at one timestep: its row is what the landmarks gave."""
+    points = scene().views[FRONT].landmarks_px.copy()
+    points[2, :, 0] += 400
+    views = [dataclasses.replace(scene().views[FRONT], landmarks_px=points)]
+    progress = []
+    config = dataclasses.replace(small()[1], rounds=2)
+    track = track_sequence(views, head(), config, on_progress=progress.append)
+    assert np.isfinite([now.photo_error for now in progress if now.done >= 2]).all()
+    by_landmarks = track_sequence(views, head(), LANDMARKS)
+    assert torch.equal(track.parameters.pack()[2], by_landmarks.parameters.pack()[2])
+    assert not torch.equal(track.parameters.pack()[1], by_landmarks.parameters.pack()[1])
 
 
 def test_a_camera_that_looks_away_is_left_out(caplog):

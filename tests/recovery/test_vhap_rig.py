@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from raytrack.errors import InputError
 from raytrack.fit import vhap_schedule
 from raytrack.fit.checkpoint import Checkpoint
 from raytrack.fit.config import TrackConfig
@@ -86,6 +87,17 @@ def test_pictures_of_different_sizes_count_like_those_of_one_size():
     assert other_groups == 2
     assert other_total == pytest.approx(total, rel=0.03)
     assert other_error == pytest.approx(error, rel=0.03)
+
+
+def test_impossible_calibrations_are_refused():
+    def inverted(view):
+        rotation, translation = view.calibrated.camera.cam_from_world.split((3, 1), dim=1)
+        pose = torch.cat([rotation.T, -rotation.T @ translation], dim=1)
+        camera = dataclasses.replace(view.calibrated.camera, cam_from_world=pose)
+        return dataclasses.replace(view, calibrated=dataclasses.replace(view.calibrated, camera=camera))
+
+    with pytest.raises(InputError, match=r"calibration contradicts.*invert them"):
+        track_sequence([inverted(view) for view in views()], head(), CONFIG)
 
 
 def test_every_step_takes_all_cameras_of_one_timestep():

@@ -11,10 +11,13 @@ from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, albedo_map, base_albedo, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import COMPONENTS, SharedStage, default_schedule
 from raytrack.fit.shared import SharedParameters
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.vhap_config import VhapConfig
 from raytrack.fit.vhap_schedule import vhap_schedule
+from raytrack.fit.views import SequenceViews
 from raytrack.head.library import load_head
 from raytrack.head.model import HeadModel
 from raytrack.head.texture_basis import TextureBasis
@@ -54,6 +57,29 @@ def test_the_gradient_of_a_coefficient_is_its_direction(head):
     (basis.added(coefficients, 64) * weight).sum().backward()
     expected = torch.einsum("krcx,rcx->k", head.texture_basis.directions(64), weight)
     torch.testing.assert_close(coefficients.grad, expected)
+
+
+def test_the_basis_moves_with_the_problem(head, monkeypatch):
+    observation = SequenceObservation(
+        size_hw=(480, 640),
+        timestep_ids=("0",),
+        timestamps_s=np.zeros(1),
+        load_image=lambda _: np.zeros((480, 640, 3), np.uint8),
+        load_alpha=None,
+        landmarks_px=np.random.default_rng(1).uniform(200, 260, (1, 478, 2)).astype(np.float32),
+        scores=np.ones(1, np.float32),
+    )
+    moved = []
+
+    def to(basis, device):
+        moved.append(device)
+        return dataclasses.replace(basis, rows=basis.rows.clone())
+
+    problem = StageRunner(SequenceViews.of(observation), head, TrackConfig())._shared_problem()
+    monkeypatch.setattr(AlbedoBasis, "to", to)
+    there = problem.to(torch.device("cpu"))
+    assert moved == [torch.device("cpu")]
+    assert there.albedo_basis is not problem.albedo_basis
 
 
 @pytest.mark.parametrize(("model", "takes"), [("auto", True), ("pca", True), ("painted", False)])

@@ -9,8 +9,9 @@ import torch
 from raytrack.fit.block_system import BlockSystem
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import framings_of_head
+from raytrack.fit.joint_fit import LANDMARK_PRIOR
 from raytrack.fit.landmark_fit import LandmarkFitter
-from raytrack.fit.landmark_stage import LANDMARK_PRIOR, starting_rows
+from raytrack.fit.landmark_stage import _pose_features, starting_rows
 from raytrack.fit.landmark_targets import LandmarkTargets
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
@@ -56,6 +57,14 @@ def test_names_of_cameras_are_distinct_and_there_is_one():
         SequenceViews.of([scene().views[0]] * 2)
     with pytest.raises(ValueError, match="at least one view"):
         SequenceViews.of([])
+
+
+def test_places_in_the_rig_are_distinct():
+    """Exports name pictures by them."""
+    first = scene().views[3]
+    other = dataclasses.replace(first, calibrated=dataclasses.replace(first.calibrated, id="other"))
+    with pytest.raises(ValueError, match="distinct places in the rig, got 3, 3"):
+        SequenceViews.of([first, other])
 
 
 def test_a_timestep_is_tracked_when_any_view_sees_the_face():
@@ -137,6 +146,44 @@ def test_pictures_of_a_rig_are_those_that_show_the_head():
     sample = pictures.sample(np.random.default_rng(0), 3, 100)
     assert sum(len(part.rows) for part in sample) == 3
     assert all(len(part.frames.images) == len(part.rows) for part in sample)
+
+
+def test_mattes_are_believed_or_not_once_per_view(caplog):
+    """Of four frames one has a matte that misses the face: the few frames of a sample do not decide anew."""
+    whole = scene().views[FRONT]
+    view = dataclasses.replace(whole, load_alpha=lambda frame: whole.load_alpha(frame) * (frame != 1))
+    trust = np.ones((1, NUM_FRAMES, 478), np.float32)
+    shape = torch.zeros(head().num_shapes)
+    pictures = Pictures.of_rig(SequenceViews.of([view]), trust, 48, head(), true_rows(), shape)
+    assert pictures.row_views[0].frames.matte_valid.tolist() == [True, False, True, True]
+    for seed in range(8):
+        (part,) = pictures.sample(np.random.default_rng(seed), 1, 48)
+        assert part.frames.has_matte
+        assert part.frames.matte_valid.tolist() == [int(part.rows[0]) != 1]
+    without = dataclasses.replace(whole, load_alpha=lambda frame: whole.load_alpha(frame) * (frame == 1))
+    pictures = Pictures.of_rig(SequenceViews.of([without]), trust, 48, head(), true_rows(), shape)
+    assert caplog.text.count("most mattes miss the face") == 1
+    assert not any(part.frames.has_matte for part in pictures.sample(np.random.default_rng(0), 4, 48))
+    assert not pictures.sample(np.random.default_rng(0), 4, 48)[0].frames.matte_valid.any()
+    assert caplog.text.count("most mattes miss the face") == 1
+
+
+def test_turns_of_the_head_are_seen_in_a_world_that_lies_on_its_side():
+    """The head's up is the world's z: a turn about it is yaw all the same, so frames of it make key frames."""
+    upright = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    yaws = torch.tensor([0.0, 0.2, -0.3, 0.4])
+    own = torch.stack([torch.zeros(4), yaws, torch.zeros(4)], dim=1)
+    rows = torch.zeros(NUM_FRAMES, 18 + head().num_expressions)
+    rows[:, :3] = axis_angle_from_matrix(upright @ matrix_from_axis_angle(own))
+    views = views_of(FRONT)
+    targets = (
+        LandmarkTargets(
+            positions_px=views.landmarks_px(0), weights=np.ones((NUM_FRAMES, 478), np.float32),
+            size_hw=views.first.size_hw,
+        ),
+    )  # fmt: skip
+    features = _pose_features(rows, targets, views)
+    np.testing.assert_allclose(features[:, :2], own[:, :2], atol=1e-5)
 
 
 def test_initial_poses_are_near_in_the_rigs_world():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -48,3 +50,15 @@ def test_zeros_have_one_row_per_frame():
     assert parameters.num_frames == 3
     assert parameters.pack().shape == (3, NUM_POSE + 11)
     assert not parameters.pack().any()
+
+
+def test_the_head_turns_with_its_neck_and_as_a_whole():
+    """The neck nods a quarter (z to −y), then the head turns a quarter (x to −z)."""
+    quarter = torch.pi / 2
+    turned = dataclasses.replace(
+        FrameParameters.zeros(1, 0),
+        rotation=torch.tensor([[0, quarter, 0]]),
+        neck_pose=torch.tensor([[quarter, 0, 0]]),
+    )
+    expected = torch.tensor([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
+    torch.testing.assert_close(turned.head_rotation()[0], expected, atol=1e-6, rtol=0)
