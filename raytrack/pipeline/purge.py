@@ -80,7 +80,7 @@ def _remove_outputs(out: Path, name: str) -> None:
     unfinished = re.compile(rf"\.tmp-\d+-{re.escape(name)}\.mp4")
     paths += [path for path in (out / "preview").glob(".tmp-*") if unfinished.fullmatch(path.name)]
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

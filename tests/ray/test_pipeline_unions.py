@@ -124,6 +124,22 @@ def test_it_is_made_once_and_anew_when_a_member_or_an_option_changes(tmp_path, o
     assert runs_of(out, "export") == 4
 
 
+@pytest.mark.parametrize("placement", ["link", "copy"])
+def test_it_is_made_anew_however_its_datasets_lie(tmp_path, out, placement):
+    run(job(tmp_path / "in", ANNA, mode="last", placement=placement), out)
+    assert (out / "export/union_anna/a1").is_symlink() is (placement == "link")
+    changed = {"anna": {**ANNA["anna"], "a1": {"timesteps": 4}}}
+    assert run(job(tmp_path / "in", changed, mode="last", placement=placement), out).exit_code == 0
+    assert len(frames_of(out, "train")) == 7
+    kept = {name: digest for name, digest in tiny.contents(out).items() if name.startswith("export/a")}
+    run(job(tmp_path / "in", {"anna": {**ANNA["anna"], "a1": {"export": "input"}}}, mode="last"), out)
+    assert not (out / "export/union_anna").exists()
+    left = tiny.contents(out)
+    assert {name: left.get(name) for name in kept if "/a1/" not in name} == {
+        name: digest for name, digest in kept.items() if "/a1/" not in name
+    }, "the other datasets stay"
+
+
 def test_a_failed_member_leaves_no_union_behind(tmp_path, out):
     run(job(tmp_path / "in", ANNA, mode="last"), out)
     broken = job(tmp_path / "in", {"anna": {**ANNA["anna"], "a2": {"export": "input"}}}, mode="last")
