@@ -89,8 +89,8 @@ UNION = Stage(
     version=1,
     function=unite,
     code=(
-        *("export/union.py", "export/union_check.py", "export/union_source.py", "export/documents.py"),
-        *("export/splits.py", "export/files.py", "tables/keys.py", "tables/schemas.py"),
+        *("export/union.py", "export/union_check.py", "export/union_names.py", "export/union_source.py"),
+        *("export/documents.py", "export/splits.py", "export/files.py", "tables/keys.py", "tables/schemas.py"),
     ),
     table="unions",
     reads=lambda config: {"union": config.union, "formats": _formats(config)},

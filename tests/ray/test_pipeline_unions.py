@@ -195,6 +195,22 @@ def test_purge_takes_the_union_too(tmp_path, out):
     assert (out / "export/union_ben/transforms_test.json").is_file()
 
 
+def test_purge_takes_every_union_of_the_subject(tmp_path, out):
+    run(job(tmp_path / "in", {"anna": {"a1": {}, "a2": {}}, "ben": {"b1": {}, "b2": {}}}, mode="last"), out)
+    datasets = {name: out / "export" / name for name in ("a1", "a2", "b1", "b2", "chosen", "others")}
+    for name, members in {"chosen": ("a1", "a2"), "others": ("b1", "b2")}.items():
+        export_union.union_datasets([datasets[member] for member in members], datasets[name])
+    shutil.copytree(out / "export/union_anna", out / "export-gaussian-avatars/whole")
+    shutil.move(out / "export/union_anna", out / "export/.tmp-union_anna")
+    shutil.copytree(datasets["a1"], out / "export/.tmp-more/a1")
+    shutil.rmtree(next((out / "tables").glob("unions/*/subject=anna")))
+    shutil.rmtree(next((out / "tables").glob("runs/*/subject=anna/sequence=union_anna")))
+    (out / ".work/union_anna").mkdir()
+    assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
+    assert not list(out.rglob("*anna*"))
+    assert {path.name for path in out.glob("export*/*")} == {"b1", "b2", "others", "union_ben"}
+
+
 def test_the_union_names_all_code_that_it_uses(repository):
     package, pending, used = repository / "raytrack", ["export/union.py"], set()
     while pending:
