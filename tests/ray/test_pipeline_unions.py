@@ -15,6 +15,7 @@ from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import ConfigError, InputError
 from raytrack.export import union as export_union
 from raytrack.export.config import UnionConfig
+from raytrack.pipeline.choose import chosen
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.unions import UNION
 from raytrack.tables.store import read_table
@@ -138,6 +139,21 @@ def test_it_is_made_anew_however_its_datasets_lie(tmp_path, out, placement):
     assert {name: left.get(name) for name in kept if "/a1/" not in name} == {
         name: digest for name, digest in kept.items() if "/a1/" not in name
     }, "the other datasets stay"
+
+
+def test_a_run_of_some_sequences_leaves_the_union_of_all_alone(tmp_path, out):
+    whole = job(tmp_path / "in", ANNA, mode="last")
+    some = chosen(whole, sequences=["a1", "a3"])
+    note = "union_anna: none is made, for the run is of 2 of the subject's 3 sequences alone"
+    assert run(some, out, whole=whole).notes == (note,)
+    assert not (out / "export/union_anna").exists()
+    run(whole, out, whole=whole)
+    before = tiny.contents(out)
+    assert (len(frames_of(out, "train")), run(some, out, whole=whole).notes) == (5, (note,))
+    assert tiny.contents(out) == before
+    job(tmp_path / "in", {"anna": {**ANNA["anna"], "a1": {"timesteps": 4}}})
+    run(some, out, whole=whole)
+    assert not (out / "export/union_anna").exists(), "a member has changed"
 
 
 def test_a_failed_member_leaves_no_union_behind(tmp_path, out):
