@@ -142,7 +142,7 @@ def _work(
     if all(plan.finished for plan in (*plans, *unions.plans)):
         return
     _check_assets(config, plans)
-    tight = check_space(config, out, plans)
+    tight = check_space(config, out, plans, unions.plans)
     if display is not None and tight:
         display.warn(tight)
     if not sequential and not address:

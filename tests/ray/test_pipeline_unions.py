@@ -1,8 +1,10 @@
 """Unions as the last step of a run: when there is one, when it is made anew, and what becomes of it."""
 
+import dataclasses
 import json
 import re
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,14 @@ import tiny_pipeline as tiny
 
 from raytrack import cli
 from raytrack.config import RunConfig, SequenceConfig
-from raytrack.errors import ConfigError, InputError
+from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export import union as export_union
-from raytrack.export.config import UnionConfig
+from raytrack.export.config import ExportConfig, UnionConfig
+from raytrack.pipeline import disk
 from raytrack.pipeline.choose import chosen
+from raytrack.pipeline.run import plan_job
 from raytrack.pipeline.stage import Stage, StageOutput
-from raytrack.pipeline.unions import UNION
+from raytrack.pipeline.unions import UNION, plan_unions
 from raytrack.tables.store import read_table
 
 
@@ -154,6 +158,25 @@ def test_a_run_of_some_sequences_leaves_the_union_of_all_alone(tmp_path, out):
     job(tmp_path / "in", {"anna": {**ANNA["anna"], "a1": {"timesteps": 4}}})
     run(some, out, whole=whole)
     assert not (out / "export/union_anna").exists(), "a member has changed"
+
+
+@pytest.mark.parametrize(("placement", "copies"), [("refer", 0), ("link", 0), ("copy", 1)])
+def test_copies_count_when_the_room_on_the_disk_is_checked(tmp_path, out, monkeypatch, placement, copies):
+    monkeypatch.setattr(disk, "_extent", lambda config, plan: (50, (1000, 800), 2))
+    formats = ExportConfig(formats=("nerf", "insta", "gaussian-avatars"))
+    config = dataclasses.replace(job(tmp_path / "in", ANNA, placement=placement), export=formats)
+    plans, _ = plan_job(config, out, STAGES)
+    unions = plan_unions(config, out, plans).plans
+    asked = []
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1.0))
+    for some in ((), unions):
+        with pytest.raises(OutputError) as error:
+            disk.check_space(config, out, plans, some)
+        asked.append(float(re.search(r"about ([\d.]+) GB", str(error.value))[1]))
+    of_export = disk.expected_bytes(config, 50, (1000, 800), 2)["export"] / 1e9
+    expected = copies * 3 * of_export * 2 / 3
+    assert asked[1] - asked[0] == pytest.approx(expected, abs=0.11), "two of three formats have unions"
+    assert expected == 0 or expected > 0.5
 
 
 def test_a_failed_member_leaves_no_union_behind(tmp_path, out):
