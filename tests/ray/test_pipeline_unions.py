@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 import types
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export import union as export_union
 from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.pipeline import disk
+from raytrack.pipeline import report as pipeline_report
 from raytrack.pipeline.choose import chosen
 from raytrack.pipeline.run import plan_job
+from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.unions import UNION, plan_unions
 from raytrack.tables.store import read_table
@@ -205,11 +208,17 @@ def test_faults_are_rows_and_told(tmp_path, out, monkeypatch, capsys):
         raise InputError("the datasets do not go together")
 
     monkeypatch.setattr(export_union, "union_datasets", refuse)
-    report = run(job(tmp_path / "in", ANNA, mode="last"), out)
+    monkeypatch.setattr(pipeline_report, "all_stages", lambda config: STAGES)
+    report = run(job(tmp_path / "in", {**ANNA, "ben": {"b1": {}}}, mode="last"), out)
     assert report.exit_code == 3
     assert "union_anna: union failed (input): the datasets do not go together" in capsys.readouterr().out
     (row,) = read_table(out, "failures").to_pylist()
     assert (row["sequence"], row["stage"], row["kind"], row["final"]) == ("union_anna", "union", "input", True)
+    pipeline_report.write_status(out, Screen(sys.stdout))
+    *_, head, failure, note = capsys.readouterr().out.splitlines()
+    assert head == "union_anna (subject anna, dataset monocular): union to do"
+    assert failure == "    union failed (input): the datasets do not go together"
+    assert note.startswith("union_ben: none is made of one sequence alone")
     monkeypatch.undo()
     assert run(job(tmp_path / "in", ANNA, mode="last"), out).exit_code == 0
 
