@@ -20,6 +20,7 @@ from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.run import CONFIG_FILE
+from raytrack.pipeline.sources import recording_folder
 from raytrack.pipeline.summary import SUMMARY_FILE
 from raytrack.tables.keys import SequenceKey, union_name
 from raytrack.tables.store import sequence_folders
@@ -152,7 +153,9 @@ def _recording_paths(sequence: SequenceConfig) -> list[str]:
     if not sequence.is_rig:
         return []
     layout = Layout(kind=sequence.dataset, root=Path(sequence.root))
-    return [str(path) for path in layout.inputs(sequence.key.subject, sequence.sequence)]
+    # Its own folder even when it is gone: the digests are then all that is known of it.
+    paths = (recording_folder(sequence), *layout.inputs(sequence.key.subject, sequence.sequence))
+    return [str(path) for path in paths]
 
 
 def _forget_scores(path: Path, names: Collection[str]) -> None:
