@@ -90,14 +90,15 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
     from raytrack.pipeline.stage import select  # noqa: PLC0415
     from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
 
-    config = with_pinned_files(chosen(expanded(job_config(options)), options.subjects, options.sequences))
+    whole = expanded(job_config(options))
+    config = with_pinned_files(chosen(whole, options.subjects, options.sequences))
     check_job(config)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no bars must not end a run
     display = Display(sys.stdout, live=sys.stdout.isatty(), quiet=options.quiet)
     stages = select(all_stages(config, sequential=options.sequential), type(options).targets)
-    report = run_job(config, options.out, stages, sequential=options.sequential, display=display)
+    report = run_job(config, options.out, stages, whole=whole, sequential=options.sequential, display=display)
     write_report(report, Screen(sys.stdout), retry=_spelled(arguments), quiet=options.quiet)
     return report.exit_code
 

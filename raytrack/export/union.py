@@ -23,11 +23,11 @@ from raytrack.export.documents import write_transforms
 from raytrack.export.files import replaced_folder
 from raytrack.export.splits import validation_camera
 from raytrack.export.union_check import ExpectedUnion, check_union
+from raytrack.export.union_names import TEST_NAMES, TRAINVAL_NAMES
 from raytrack.export.union_source import SourceDataset, path_keys, read_source
 
 GROUP_SIZE = 10
 """`random_group` holds out one sequence in about so many."""
-_TRAINVAL_NAMES, _TEST_NAMES = "sequences_trainval.txt", "sequences_test.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def _check_sources(sources: list[SourceDataset], target: Path, placement: UnionP
                 f"{source.folder} does not lie beside the union {target}, which would refer to ../{source.name}: "
                 f"write the union into {source.folder.parent}, or copy (--copy) or link (--link) the datasets into it"
             )
-    if target.exists() and not (target / _TEST_NAMES).is_file() and not _is_empty_folder(target):
+    if target.exists() and not (target / TEST_NAMES).is_file() and not _is_empty_folder(target):
         raise OutputError(f"{target}: exists and is no union; it would be replaced: choose another folder")
 
 
@@ -188,7 +188,7 @@ def _write_documents(
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
     for split, frames in splits.items():
         write_transforms(folder / f"transforms_{split}.json", frames, shared)
-    for name, wanted in ((_TRAINVAL_NAMES, False), (_TEST_NAMES, True)):
+    for name, wanted in ((TRAINVAL_NAMES, False), (TEST_NAMES, True)):
         lines = "".join(f"{source.name}\n" for source in ordered if (source.name in tested) is wanted)
         (folder / name).write_text(lines, encoding="ascii", newline="\n")
     for name in (f"canonical_{ordered[0].kind}.npz", "canonical.obj"):

@@ -35,8 +35,16 @@ class Capacity:
     """On all nodes together; where the cluster grows, as many as it may grow to."""
     largest_node_cpus: float
     """Of one node that is there; of one that may come, where none with a CPU is there."""
+    largest_gpu_node_cpus: float
+    """Likewise, of one node with GPUs."""
+    largest_node_gpus: float
+    """Of one node that is there."""
     nodes: tuple[Mapping[str, float], ...]
     """Resources of the nodes that are there, and of each kind that may come."""
+
+    def can_hold(self, demand: Mapping[str, float]) -> bool:
+        """Whether one node, that is there or may come, has as much of everything."""
+        return any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in self.nodes)
 
 
 def planned_capacity(present: Sequence[Mapping[str, float]], kinds: Sequence[NodeKind]) -> Capacity:
@@ -50,9 +58,14 @@ def planned_capacity(present: Sequence[Mapping[str, float]], kinds: Sequence[Nod
     here = [node.get("CPU", 0.0) for node in present]
     coming = [kind.resources.get("CPU", 0.0) for kind in kinds]
     possible = sum(kind.most * cpus for kind, cpus in zip(kinds, coming, strict=True))
+    with_gpus = [node for node in present if node.get("GPU")] or [
+        kind.resources for kind in kinds if kind.resources.get("GPU")
+    ]
     return Capacity(
         cpus=max(sum(here), possible),
         largest_node_cpus=max(here, default=0.0) or max(coming, default=0.0),
+        largest_gpu_node_cpus=max((node.get("CPU", 0.0) for node in with_gpus), default=0.0),
+        largest_node_gpus=max((node.get("GPU", 0.0) for node in present), default=0.0),
         nodes=(*present, *(kind.resources for kind in kinds)),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from raytrack.config import RunConfig, SequenceConfig
 from raytrack.datasets.nersemble_layout import matching
 from raytrack.errors import ConfigError
+from raytrack.tables.keys import SequenceKey
 
 _MOST_LISTED = 20
 
@@ -23,8 +24,8 @@ def chosen(config: RunConfig, subjects: Sequence[str] = (), sequences: Sequence[
     Raises:
         ConfigError: A name or pattern means nothing in the job, or no sequence is left.
     """
-    kept = _kept(config.sequences, subjects, "subject", lambda one: one.key.subject, _is_subject)
-    kept = _kept(kept, sequences, "sequence", lambda one: one.key.sequence, _is_sequence)
+    kept = _kept(config.sequences, subjects, "subject", lambda one: one.key.subject, _of_subjects)
+    kept = _kept(kept, sequences, "sequence", lambda one: one.key.sequence, _of_sequences)
     return dataclasses.replace(config, sequences=tuple(kept))
 
 
@@ -33,24 +34,33 @@ def _kept(
     patterns: Sequence[str],
     what: str,
     name: Callable[[SequenceConfig], str],
-    means: Callable[[str, SequenceConfig], bool],
+    meant: Callable[[str, Sequence[SequenceConfig]], set[SequenceKey]],
 ) -> Sequence[SequenceConfig]:
     """The entries that any pattern means; each means one at least."""
+    if not patterns:
+        return entries
+    keys: set[SequenceKey] = set()
     for pattern in patterns:
-        if not any(means(pattern, entry) for entry in entries):
+        found = meant(pattern, entries)
+        if not found:
             names = list(dict.fromkeys(name(entry) for entry in entries))
             more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
             raise ConfigError(
                 f"no {what} {pattern!r} in the job; there is: {', '.join(names[:_MOST_LISTED]) or 'nothing'}{more}"
             )
-    return [entry for entry in entries if not patterns or any(means(pattern, entry) for pattern in patterns)]
+        keys |= found
+    return [entry for entry in entries if entry.key in keys]
 
 
-def _is_subject(pattern: str, entry: SequenceConfig) -> bool:
-    return fnmatch.fnmatchcase(entry.key.subject, pattern)
+def _of_subjects(pattern: str, entries: Sequence[SequenceConfig]) -> set[SequenceKey]:
+    return {entry.key for entry in entries if fnmatch.fnmatchcase(entry.key.subject, pattern)}
 
 
-def _is_sequence(pattern: str, entry: SequenceConfig) -> bool:
-    if fnmatch.fnmatchcase(entry.key.sequence, pattern):
-        return True
-    return bool(entry.root) and bool(matching([entry.sequence], pattern))
+def _of_sequences(pattern: str, entries: Sequence[SequenceConfig]) -> set[SequenceKey]:
+    """By the sequences' names, and by the folders' among all of a subject's."""
+    keys = {entry.key for entry in entries if fnmatch.fnmatchcase(entry.key.sequence, pattern)}
+    folders: dict[tuple[str, str], dict[str, SequenceKey]] = {}
+    for entry in entries:
+        if entry.root:
+            folders.setdefault((entry.root, entry.key.subject), {})[entry.sequence] = entry.key
+    return keys | {of_subject[name] for of_subject in folders.values() for name in matching(of_subject, pattern)}

@@ -27,13 +27,16 @@ _WARN_SHARE = 0.8
 _GB = 1e9
 
 
-def check_space(config: RunConfig, out: Path, plans: Iterable[SequencePlan]) -> str:
+def check_space(
+    config: RunConfig, out: Path, plans: Iterable[SequencePlan], unions: Iterable[SequencePlan] = ()
+) -> str:
     """Compare what is still to be written with the room there is.
 
     Args:
         config: The run's configuration.
         out: The output folder, which exists.
         plans: What is left to do.
+        unions: Likewise, of the subjects' unions.
 
     Returns:
         A warning where it will be tight, else "".
@@ -42,6 +45,7 @@ def check_space(config: RunConfig, out: Path, plans: Iterable[SequencePlan]) -> 
         OutputError: There is not enough room.
     """
     needed = sum(_bytes_to_write(config, plan) for plan in plans if not plan.finished)
+    needed += sum(_bytes_to_copy(config, union) for union in unions if not union.finished)
     free = shutil.disk_usage(out).free
     if needed <= _WARN_SHARE * free:
         return ""
@@ -61,15 +65,36 @@ def expected_bytes(
 ) -> dict[str, float]:
     """About how much each stage writes for a sequence of so many frames of each camera, by stage."""
     pixels = num_frames * num_cameras * size_hw[0] * size_hw[1]
-    pair = (_PICTURE_BYTES_PER_PIXEL + _MASK_BYTES_PER_PIXEL) * pixels
     return {
         "frames": _PICTURE_BYTES_PER_PIXEL * pixels,
         "downsample": _PICTURE_BYTES_PER_PIXEL * sum(pixels / scale**2 for scale in config.extract.downsample_scales),
         "alphas": 0.0 if config.matting == "none" else _MASK_BYTES_PER_PIXEL * pixels,
         "track": _TRACK_BYTES,
-        "render": pair + _PREVIEW_BYTES_PER_FRAME * num_frames,
-        "export": len(config.export.formats) * (pair + _DATASET_BYTES_PER_FRAME * num_frames),
+        "render": _pair_bytes(pixels) + _PREVIEW_BYTES_PER_FRAME * num_frames,
+        "export": len(config.export.formats) * _dataset_bytes(num_frames, pixels),
     }
+
+
+def _pair_bytes(pixels: float) -> float:
+    return (_PICTURE_BYTES_PER_PIXEL + _MASK_BYTES_PER_PIXEL) * pixels
+
+
+def _dataset_bytes(num_frames: int, pixels: float) -> float:
+    return _pair_bytes(pixels) + _DATASET_BYTES_PER_FRAME * num_frames
+
+
+def _bytes_to_copy(config: RunConfig, union: SequencePlan) -> float:
+    """Of the datasets that a union holds copies of, less what there is of them already."""
+    if config.union is None or config.union.placement != "copy":
+        return 0.0
+    expected = 0.0
+    for member in union.waits_for:
+        if (extent := _extent(config, member)) is not None:
+            num_frames, (height, width), num_cameras = extent
+            expected += _dataset_bytes(num_frames, num_frames * num_cameras * height * width)
+    (stage,) = union.stages
+    num_formats = len(union.configs[stage.name].value["formats"])
+    return max(0.0, num_formats * expected - sum(_bytes_under(union, pattern) for pattern in stage.folders))
 
 
 def _bytes_to_write(config: RunConfig, plan: SequencePlan) -> float:

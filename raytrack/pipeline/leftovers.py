@@ -32,7 +32,17 @@ def _files_of(out: Path, name: str, pattern: str) -> Iterator[Path]:
     for path in sorted(out.glob(pattern.format(sequence=name, pid="*"))):
         if "{pid}" in pattern and not re.fullmatch(wanted, path.name):
             continue
-        yield from (file for file in sorted(path.rglob("*")) if file.is_file()) if path.is_dir() else (path,)
+        yield from _files_under(path)
+
+
+def _files_under(path: Path) -> Iterator[Path]:
+    """A file, or those of a folder; a link is one, whatever it leads to."""
+    if path.is_symlink() or not path.is_dir():
+        yield path
+        return
+    for found in sorted(path.rglob("*")):
+        if found.is_symlink() or found.is_file():
+            yield found
 
 
 def remove_files(paths: Iterable[Path]) -> None:

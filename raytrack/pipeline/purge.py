@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Collection
@@ -14,12 +15,14 @@ from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
 from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName, dataset_path
+from raytrack.export.union_names import named_members
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.run import CONFIG_FILE
+from raytrack.pipeline.sources import recording_folder
 from raytrack.pipeline.summary import SUMMARY_FILE
-from raytrack.tables.keys import SequenceKey
+from raytrack.tables.keys import SequenceKey, union_name
 from raytrack.tables.store import sequence_folders
 
 _SEQUENCE_OUTPUTS = (
@@ -56,8 +59,11 @@ def purge_subject(out: Path, subject: str) -> list[str]:
         raise ConfigError(f"{out} holds nothing about a subject {subject!r}; {_known_subjects(keys)}")
     (out / ".work").mkdir(mode=0o700, exist_ok=True)
     with sole_writer(out):
-        for name in names:
+        elsewhere = {key.sequence for key in keys if key.subject != subject}
+        for name in sorted({*names, union_name(subject)} - elsewhere):
             _remove_outputs(out, name)
+        for folder in _unions_of(out, names):
+            shutil.rmtree(folder)
         for key, folder in folders:
             if key.subject == subject:
                 _remove_with_empty_parents(folder, out)
@@ -80,10 +86,21 @@ def _remove_outputs(out: Path, name: str) -> None:
     unfinished = re.compile(rf"\.tmp-\d+-{re.escape(name)}\.mp4")
     paths += [path for path in (out / "preview").glob(".tmp-*") if unfinished.fullmatch(path.name)]
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _unions_of(out: Path, names: Collection[str]) -> list[Path]:
+    """Unions that any of these sequences is in, also half-written ones, by whatever command they were made."""
+    folders = [folder for folder in out.glob("export*/*") if folder.is_dir() and not folder.is_symlink()]
+    return [
+        folder
+        for folder in folders
+        if named_members(folder) & set(names)
+        or (folder.name.startswith(".tmp-") and any(os.path.lexists(folder / name) for name in names))
+    ]
 
 
 def _remove_with_empty_parents(folder: Path, out: Path) -> None:
@@ -136,7 +153,9 @@ def _recording_paths(sequence: SequenceConfig) -> list[str]:
     if not sequence.is_rig:
         return []
     layout = Layout(kind=sequence.dataset, root=Path(sequence.root))
-    return [str(path) for path in layout.inputs(sequence.key.subject, sequence.sequence)]
+    # Its own folder even when it is gone: the digests are then all that is known of it.
+    paths = (recording_folder(sequence), *layout.inputs(sequence.key.subject, sequence.sequence))
+    return [str(path) for path in paths]
 
 
 def _forget_scores(path: Path, names: Collection[str]) -> None:

@@ -11,13 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from raytrack.config import Device
 from raytrack.errors import ConfigError
 from raytrack.pipeline.capacity import CONFIG_VARIABLE, Capacity, NodeKind, autoscaled_kinds, planned_capacity
+from raytrack.pipeline.executor import device_of
 from raytrack.pipeline.ray_environment import cluster_address, cluster_worker_environment, in_submitted_job
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.worker import Failure, ItemResult, WorkItem, run_item, watchdog_path
@@ -65,13 +68,27 @@ def _kept_signal_handler() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _InFlight:
+    """An item that Ray has been given."""
+
+    item: WorkItem
+    actor: Any
+    """None where it runs as a task."""
+    start: float
+    demand: dict[str, float]
+    """What a node must have to run it."""
+
+
 class RayExecutor:
     """Runs items on Ray."""
 
     def __init__(self, *, cpus: int | None, stages: tuple[Stage, ...]) -> None:
         self._num_cpus = cpus
         self._stages = stages
-        self._in_flight: dict[Any, tuple[WorkItem, Any, float]] = {}
+        self._in_flight: dict[Any, _InFlight] = {}
+        self._homeless_since: dict[Any, float] = {}
+        """Items in flight that no node can hold."""
         self._owns_ray = False
         self._looked_at = 0.0
         self._kinds: tuple[NodeKind, ...] = ()
@@ -111,8 +128,8 @@ class RayExecutor:
         capacity = planned_capacity(present, self._kinds)
         self.cpus = max(1.0, capacity.cpus)
         self.largest_node_cpus = max(1.0, capacity.largest_node_cpus)
-        self.largest_node_gpus = max((node.get("GPU", 0) for node in capacity.nodes), default=0)
-        self._gpu_node_cpus = max((node.get("CPU", 0) for node in capacity.nodes if node.get("GPU", 0)), default=0)
+        self.largest_node_gpus = capacity.largest_node_gpus
+        self._gpu_node_cpus = capacity.largest_gpu_node_cpus
         self._looked_at = time.monotonic()
         return capacity
 
@@ -140,7 +157,7 @@ class RayExecutor:
         for stage in self._stages:
             gpus = stage.resources.gpus if stage.resources.gpu_required else 0
             wanted = {"GPU": gpus, "memory": stage.resources.memory_gb * 2**30}
-            if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in capacity.nodes):
+            if not capacity.can_hold(wanted):
                 raise ConfigError(
                     f"stage {stage.name!r} needs {gpus} GPUs and {stage.resources.memory_gb} GB of memory on one "
                     f"node; no node of this {'cluster' if cluster_address() else 'machine'} has as much"
@@ -150,46 +167,73 @@ class RayExecutor:
         if self._owns_ray:
             ray.shutdown()
         else:
-            for ref, (_item, actor, _start) in self._in_flight.items():
-                if actor is None:
-                    ray.cancel(ref, force=True)
-                else:
-                    ray.kill(actor)
+            for ref, flight in self._in_flight.items():
+                _stop(ref, flight)
         self._in_flight.clear()
 
     def submit(self, item: WorkItem) -> None:
         """Hand an item to Ray's scheduler."""
-        stage = item.stage
-        gpus = 0 if item.context.device == "cpu" else stage.resources.gpus
-        # Nodes with GPUs may have fewer CPUs than others.
-        cpus = min(item.context.cpus, self._gpu_node_cpus) if gpus else item.context.cpus
-        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
-        if stage.resources.memory_gb:
-            options["memory"] = int(stage.resources.memory_gb * 2**30)
-        if stage.actor:
+        demand = self._demand(item.stage, item.context.cpus, item.context.device)
+        options: dict[str, Any] = {"num_cpus": demand["CPU"], "num_gpus": demand["GPU"]}
+        if demand["memory"]:
+            options["memory"] = demand["memory"]
+        if item.stage.actor:
             actor = _SequenceActor.options(**options).remote()
             ref = actor.run.remote(item)
         else:
             actor = None
-            task = _gpu_task if gpus else _task
+            task = _gpu_task if demand["GPU"] else _task
             ref = task.options(**options, scheduling_strategy="SPREAD").remote(item)
-        self._in_flight[ref] = (item, actor, time.perf_counter())
+        self._in_flight[ref] = _InFlight(item=item, actor=actor, start=time.perf_counter(), demand=demand)
+
+    def _demand(self, stage: Stage, cpus: float, device: Device) -> dict[str, float]:
+        """What a node must have to run a stage on so many CPUs, as Ray names it."""
+        gpus = 0 if device == "cpu" else stage.resources.gpus
+        # Nodes with GPUs may have fewer CPUs than others.
+        cpus = min(cpus, self._gpu_node_cpus or cpus) if gpus else cpus
+        return {"CPU": cpus, "GPU": gpus, "memory": int(stage.resources.memory_gb * 2**30)}
 
     def wait(self, timeout_s: float) -> list[tuple[WorkItem, ItemResult]]:
         """Items that have ended; empty after `timeout_s` without any."""
-        if cluster_address() and time.monotonic() - self._looked_at > _LOOK_S:
-            self._look()
+        due = cluster_address() and time.monotonic() - self._looked_at > _LOOK_S
+        if due and (taken := self._take_back(self._look())):
+            return taken
         ended, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
         return [settled for ref in ended if (settled := self._settle(ref)) is not None]
 
+    def _take_back(self, capacity: Capacity) -> list[tuple[WorkItem, ItemResult]]:
+        """Take back items that wait for nodes that are gone: Ray would let them wait for ever.
+
+        That happens at once where some node can hold the item when it is handed out anew, with fewer CPUs or without
+        GPU. Else a node may still join, for as long as a cluster may have none that works.
+        """
+        waiting = {ref: flight for ref, flight in self._in_flight.items() if not capacity.can_hold(flight.demand)}
+        self._homeless_since = {ref: self._homeless_since.get(ref, time.monotonic()) for ref in waiting}
+        if not waiting:
+            return []
+        ended, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+        taken = []
+        for ref in waiting.keys() - set(ended):
+            flight, since = waiting[ref], self._homeless_since[ref]
+            stage = flight.item.stage
+            cpus = min(flight.item.context.cpus, self.largest_node_cpus)
+            anew = self._demand(stage, cpus, device_of(stage, self.largest_node_gpus))
+            if not capacity.can_hold(anew) and time.monotonic() - since < _JOIN_S:
+                continue
+            _stop(ref, self._in_flight.pop(ref))
+            failure = Failure(kind="node", error="no node is left that could hold it")
+            taken.append((flight.item, ItemResult(seconds=time.perf_counter() - flight.start, failure=failure)))
+        return taken
+
     def _settle(self, ref: Any) -> tuple[WorkItem, ItemResult] | None:
         """How an item ended; None while that is still being found out."""
-        item, actor, start = self._in_flight.pop(ref)
+        flight = self._in_flight.pop(ref)
+        item, actor, start = flight.item, flight.actor, flight.start
         try:
             result = ray.get(ref)
         except ActorUnavailableError:
             # Its connection broke. The next call to it will fail with the reason, once the cluster knows.
-            self._in_flight[actor.is_alive.remote()] = (item, actor, start)
+            self._in_flight[actor.is_alive.remote()] = flight
             return None
         except RayError as error:
             result = ItemResult(seconds=time.perf_counter() - start, failure=_lost(item, error))
@@ -199,6 +243,14 @@ class RayExecutor:
             failure = Failure(kind="node", error="the connection to the item's node broke")
             result = ItemResult(seconds=time.perf_counter() - start, failure=failure)
         return item, result
+
+
+def _stop(ref: Any, flight: _InFlight) -> None:
+    """End an item, or take it from the queue."""
+    if flight.actor is None:
+        ray.cancel(ref, force=True)
+    else:
+        ray.kill(flight.actor)
 
 
 def _check_cluster(address: str) -> None:

@@ -42,6 +42,7 @@ def run_job(
     stages: tuple[Stage, ...],
     *,
     known_stages: tuple[Stage, ...] = (),
+    whole: RunConfig | None = None,
     sequential: bool = False,
     display: Display | None = None,
 ) -> RunReport:
@@ -53,6 +54,7 @@ def run_job(
         stages: The stages, each after those that it needs; see `raytrack.pipeline.stage.select`.
         known_stages: All stages that there are, by default raytrack's: what they left is removed where it was made from
             something that this run replaces.
+        whole: The job that the sequences were chosen from, where they are not all; see `plan_unions`.
         sequential: Work in this process, without Ray and without time limits.
         display: Shows what happens; by default nothing does.
 
@@ -75,7 +77,7 @@ def run_job(
             digests = Digests(out / ".work" / DIGESTS_FILE)
             plans, unreadable = plan_job(config, out, stages, digests, others)
             digests.save()
-            unions = plan_unions(config, out, plans, unreadable)
+            unions = plan_unions(config, out, plans, unreadable, whole)
             _work(config, out, stages, plans, unions, run_id=run_id, sequential=sequential, display=display)
             outcomes = _outcomes(config, out, plans, unreadable)
             union_outcomes = tuple(UnionOutcome(plan=plan, failures=_failures(out, plan)) for plan in unions.plans)
@@ -140,7 +142,7 @@ def _work(
     if all(plan.finished for plan in (*plans, *unions.plans)):
         return
     _check_assets(config, plans)
-    tight = check_space(config, out, plans)
+    tight = check_space(config, out, plans, unions.plans)
     if display is not None and tight:
         display.warn(tight)
     if not sequential and not address:

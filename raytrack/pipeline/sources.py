@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from raytrack.assets import asset_path, asset_sha256
 from raytrack.config import SequenceConfig
 from raytrack.datasets.config import CaptureConfig
+from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import InputError
 from raytrack.pipeline.digests import Digests
 
@@ -121,6 +122,12 @@ def taken_cameras(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[str
     return tuple(_files_of(sequence, capture).places) if sequence.is_rig else ()
 
 
+def recording_folder(sequence: SequenceConfig) -> Path:
+    """The folder of a recording of calibrated cameras."""
+    layout = Layout(kind=sequence.dataset, root=Path(sequence.root))
+    return layout.sequences_folder(sequence.subject) / sequence.sequence
+
+
 def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
     # Heavy, and most jobs have no rig.
     from raytrack.datasets.registry import recording_files  # noqa: PLC0415
@@ -136,7 +143,7 @@ def _rig_digests(
     if "masks" in fields:
         found["masks"] = _mask_folders_sha256(sequence.masks, digests)
     # These stand for the recording where its files are gone and the last known digests count.
-    folder = Path(sequence.root, sequence.subject, sequence.sequence)
+    folder = recording_folder(sequence)
     places = {name: folder / f".{name}" for name in ("video", "plate") if name in fields}
     if not places:
         return found

@@ -89,8 +89,8 @@ UNION = Stage(
     version=1,
     function=unite,
     code=(
-        *("export/union.py", "export/union_check.py", "export/union_source.py", "export/documents.py"),
-        *("export/splits.py", "export/files.py", "tables/keys.py", "tables/schemas.py"),
+        *("export/union.py", "export/union_check.py", "export/union_names.py", "export/union_source.py"),
+        *("export/documents.py", "export/splits.py", "export/files.py", "tables/keys.py", "tables/schemas.py"),
     ),
     table="unions",
     reads=lambda config: {"union": config.union, "formats": _formats(config)},
@@ -101,7 +101,11 @@ UNION = Stage(
 
 
 def plan_unions(
-    config: RunConfig, out: Path, plans: Sequence[SequencePlan], unreadable: Collection[SequenceKey] = ()
+    config: RunConfig,
+    out: Path,
+    plans: Sequence[SequencePlan],
+    unreadable: Collection[SequenceKey] = (),
+    whole: RunConfig | None = None,
 ) -> UnionPlans:
     """Find out which unions there are to be, and which of them are done.
 
@@ -110,15 +114,21 @@ def plan_unions(
         out: The output folder.
         plans: Those of the sequences.
         unreadable: Sequences that could not be planned.
+        whole: The job that the run's sequences were chosen from. Where some of a subject's are left out its union,
+            which is of them all, is left alone.
     """
     if config.union is None or not any(stage.name == EXPORT_STAGE for plan in plans for stage in plan.stages):
         return UnionPlans()
     by_key = {plan.key: plan for plan in plans}
+    all_members = (whole or config).union_members()
     unions: list[SequencePlan] = []
     notes: list[str] = []
     for key, sequences in config.union_members().items():
         missing = [sequence.key.sequence for sequence in sequences if sequence.key in unreadable]
-        if len(sequences) < 2:
+        if len(all_members.get(key, ())) > len(sequences):
+            chosen = f"{len(sequences)} of the subject's {len(all_members[key])} sequences"
+            notes.append(f"{key.sequence}: none is made, for the run is of {chosen} alone")
+        elif len(sequences) < 2:
             notes.append(f"{key.sequence}: none is made of one sequence alone, for whole sequences are held out")
         elif not _formats(config):
             notes.append(f"{key.sequence}: none is made of the formats {', '.join(config.export.formats)}")

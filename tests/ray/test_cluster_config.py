@@ -106,11 +106,15 @@ def test_what_it_may_grow_to_is_planned_for(repository, monkeypatch):
     assert capacity.cpus == 8 * 16 + 4 * 8
     assert capacity.largest_node_cpus == 16
     assert any(node.get("GPU") == 1 for node in capacity.nodes)
+    assert capacity.can_hold({"CPU": 8, "GPU": 1})
+    assert capacity.largest_node_gpus == 0, "there is none now"
 
 
 def test_a_cluster_as_it_is():
     capacity = planned_capacity([{"CPU": 0.0}, {"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}], ())
     assert (capacity.cpus, capacity.largest_node_cpus) == (12, 8)
+    assert (capacity.largest_gpu_node_cpus, capacity.largest_node_gpus) == (4, 2)
+    assert not capacity.can_hold({"CPU": 8, "GPU": 1}), "no one node has both"
 
 
 @pytest.mark.parametrize("text", ["available_node_types: 3", "[", "max_workers: {}", "- a"])

@@ -12,11 +12,13 @@ import rendered_rig as rig
 from tiny_pipeline import contents
 
 from raytrack import cli
-from raytrack.config import RunConfig, expanded, load_job
+from raytrack.config import RunConfig, expanded, load_job, to_mapping
 from raytrack.media.images import read_image, read_mask
 from raytrack.media.resize import downsample
 from raytrack.observe import matting
 from raytrack.pipeline import disk, executor
+from raytrack.pipeline.digests import Digests
+from raytrack.pipeline.purge import purge_subject
 from raytrack.pipeline.run import plan_job
 from raytrack.pipeline.stages import all_stages
 from raytrack.tables.store import read_table
@@ -374,3 +376,26 @@ def test_purge_forgets_a_rigs_files(datasets, tmp_path, out):
     assert cli.main(["purge", str(out), "--subject", rig.SUBJECT]) == 0
     left = [path for path in out.rglob("*") if path.is_file()]
     assert not [path for path in left if "EMO-1" in str(path) or b"EMO-1" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_purge_remembers_the_files_of_others(datasets, tmp_path, kind):
+    root, out = shutil.copytree(datasets[kind], tmp_path / "data"), tmp_path / "out"
+    for folder in [path for path in root.rglob(rig.SUBJECT) if path.is_dir()]:
+        shutil.copytree(folder, folder.with_name("075"))
+    job = write_job(tmp_path / "job.yaml", kind, root, sequences=[{"dataset": kind, "root": str(root)}])
+    config = expanded(load_job(job))
+    (out / ".work").mkdir(parents=True)
+    digests = Digests(out / ".work/digests.json")
+    plans, _ = plan_job(config, out, all_stages(config), digests)
+    digests.save()
+    (out / "config.yaml").write_text(json.dumps(to_mapping(config)))
+    purge_subject(out, rig.SUBJECT)
+    shutil.rmtree(root)
+    kept = load_job(out / "config.yaml")
+    again, unreadable = plan_job(kept, out, all_stages(kept))
+    assert not unreadable
+    assert [plan.fingerprints for plan in again] == [
+        plan.fingerprints for plan in plans if plan.key.subject != rig.SUBJECT
+    ]
+    assert f"/{rig.SUBJECT}/" not in (out / ".work/digests.json").read_text()

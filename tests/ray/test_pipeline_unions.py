@@ -1,8 +1,11 @@
 """Unions as the last step of a run: when there is one, when it is made anew, and what becomes of it."""
 
+import dataclasses
 import json
 import re
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,16 @@ import tiny_pipeline as tiny
 
 from raytrack import cli
 from raytrack.config import RunConfig, SequenceConfig
-from raytrack.errors import ConfigError, InputError
+from raytrack.errors import ConfigError, InputError, OutputError
 from raytrack.export import union as export_union
-from raytrack.export.config import UnionConfig
+from raytrack.export.config import ExportConfig, UnionConfig
+from raytrack.pipeline import disk
+from raytrack.pipeline import report as pipeline_report
+from raytrack.pipeline.choose import chosen
+from raytrack.pipeline.run import plan_job
+from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage, StageOutput
-from raytrack.pipeline.unions import UNION
+from raytrack.pipeline.unions import UNION, plan_unions
 from raytrack.tables.store import read_table
 
 
@@ -124,6 +132,56 @@ def test_it_is_made_once_and_anew_when_a_member_or_an_option_changes(tmp_path, o
     assert runs_of(out, "export") == 4
 
 
+@pytest.mark.parametrize("placement", ["link", "copy"])
+def test_it_is_made_anew_however_its_datasets_lie(tmp_path, out, placement):
+    run(job(tmp_path / "in", ANNA, mode="last", placement=placement), out)
+    assert (out / "export/union_anna/a1").is_symlink() is (placement == "link")
+    changed = {"anna": {**ANNA["anna"], "a1": {"timesteps": 4}}}
+    assert run(job(tmp_path / "in", changed, mode="last", placement=placement), out).exit_code == 0
+    assert len(frames_of(out, "train")) == 7
+    kept = {name: digest for name, digest in tiny.contents(out).items() if name.startswith("export/a")}
+    run(job(tmp_path / "in", {"anna": {**ANNA["anna"], "a1": {"export": "input"}}}, mode="last"), out)
+    assert not (out / "export/union_anna").exists()
+    left = tiny.contents(out)
+    assert {name: left.get(name) for name in kept if "/a1/" not in name} == {
+        name: digest for name, digest in kept.items() if "/a1/" not in name
+    }, "the other datasets stay"
+
+
+def test_a_run_of_some_sequences_leaves_the_union_of_all_alone(tmp_path, out):
+    whole = job(tmp_path / "in", ANNA, mode="last")
+    some = chosen(whole, sequences=["a1", "a3"])
+    note = "union_anna: none is made, for the run is of 2 of the subject's 3 sequences alone"
+    assert run(some, out, whole=whole).notes == (note,)
+    assert not (out / "export/union_anna").exists()
+    run(whole, out, whole=whole)
+    before = tiny.contents(out)
+    assert (len(frames_of(out, "train")), run(some, out, whole=whole).notes) == (5, (note,))
+    assert tiny.contents(out) == before
+    job(tmp_path / "in", {"anna": {**ANNA["anna"], "a1": {"timesteps": 4}}})
+    run(some, out, whole=whole)
+    assert not (out / "export/union_anna").exists(), "a member has changed"
+
+
+@pytest.mark.parametrize(("placement", "copies"), [("refer", 0), ("link", 0), ("copy", 1)])
+def test_copies_count_when_the_room_on_the_disk_is_checked(tmp_path, out, monkeypatch, placement, copies):
+    monkeypatch.setattr(disk, "_extent", lambda config, plan: (50, (1000, 800), 2))
+    formats = ExportConfig(formats=("nerf", "insta", "gaussian-avatars"))
+    config = dataclasses.replace(job(tmp_path / "in", ANNA, placement=placement), export=formats)
+    plans, _ = plan_job(config, out, STAGES)
+    unions = plan_unions(config, out, plans).plans
+    asked = []
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1.0))
+    for some in ((), unions):
+        with pytest.raises(OutputError) as error:
+            disk.check_space(config, out, plans, some)
+        asked.append(float(re.search(r"about ([\d.]+) GB", str(error.value))[1]))
+    of_export = disk.expected_bytes(config, 50, (1000, 800), 2)["export"] / 1e9
+    expected = copies * 3 * of_export * 2 / 3
+    assert asked[1] - asked[0] == pytest.approx(expected, abs=0.11), "two of three formats have unions"
+    assert expected == 0 or expected > 0.5
+
+
 def test_a_failed_member_leaves_no_union_behind(tmp_path, out):
     run(job(tmp_path / "in", ANNA, mode="last"), out)
     broken = job(tmp_path / "in", {"anna": {**ANNA["anna"], "a2": {"export": "input"}}}, mode="last")
@@ -150,11 +208,17 @@ def test_faults_are_rows_and_told(tmp_path, out, monkeypatch, capsys):
         raise InputError("the datasets do not go together")
 
     monkeypatch.setattr(export_union, "union_datasets", refuse)
-    report = run(job(tmp_path / "in", ANNA, mode="last"), out)
+    monkeypatch.setattr(pipeline_report, "all_stages", lambda config: STAGES)
+    report = run(job(tmp_path / "in", {**ANNA, "ben": {"b1": {}}}, mode="last"), out)
     assert report.exit_code == 3
     assert "union_anna: union failed (input): the datasets do not go together" in capsys.readouterr().out
     (row,) = read_table(out, "failures").to_pylist()
     assert (row["sequence"], row["stage"], row["kind"], row["final"]) == ("union_anna", "union", "input", True)
+    pipeline_report.write_status(out, Screen(sys.stdout))
+    *_, head, failure, note = capsys.readouterr().out.splitlines()
+    assert head == "union_anna (subject anna, dataset monocular): union to do"
+    assert failure == "    union failed (input): the datasets do not go together"
+    assert note.startswith("union_ben: none is made of one sequence alone")
     monkeypatch.undo()
     assert run(job(tmp_path / "in", ANNA, mode="last"), out).exit_code == 0
 
@@ -177,6 +241,22 @@ def test_purge_takes_the_union_too(tmp_path, out):
     assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
     assert not list(out.rglob("*anna*"))
     assert (out / "export/union_ben/transforms_test.json").is_file()
+
+
+def test_purge_takes_every_union_of_the_subject(tmp_path, out):
+    run(job(tmp_path / "in", {"anna": {"a1": {}, "a2": {}}, "ben": {"b1": {}, "b2": {}}}, mode="last"), out)
+    datasets = {name: out / "export" / name for name in ("a1", "a2", "b1", "b2", "chosen", "others")}
+    for name, members in {"chosen": ("a1", "a2"), "others": ("b1", "b2")}.items():
+        export_union.union_datasets([datasets[member] for member in members], datasets[name])
+    shutil.copytree(out / "export/union_anna", out / "export-gaussian-avatars/whole")
+    shutil.move(out / "export/union_anna", out / "export/.tmp-union_anna")
+    shutil.copytree(datasets["a1"], out / "export/.tmp-more/a1")
+    shutil.rmtree(next((out / "tables").glob("unions/*/subject=anna")))
+    shutil.rmtree(next((out / "tables").glob("runs/*/subject=anna/sequence=union_anna")))
+    (out / ".work/union_anna").mkdir()
+    assert cli.main(["purge", str(out), "--subject", "anna"]) == 0
+    assert not list(out.rglob("*anna*"))
+    assert {path.name for path in out.glob("export*/*")} == {"b1", "b2", "others", "union_ben"}
 
 
 def test_the_union_names_all_code_that_it_uses(repository):

@@ -156,10 +156,10 @@ def job(folder: Path, sequences: dict[str, dict], **options) -> RunConfig:
     )
 
 
-def run(config: RunConfig, out: Path, *, sequential: bool = True, stages=STAGES, known=STAGES) -> RunReport:
+def run(config: RunConfig, out: Path, *, sequential=True, stages=STAGES, known=STAGES, whole=None) -> RunReport:
     """Run the small pipeline."""
     display = Display(sys.stdout, live=False)
-    return run_job(config, out, stages, known_stages=known, sequential=sequential, display=display)
+    return run_job(config, out, stages, known_stages=known, whole=whole, sequential=sequential, display=display)
 
 
 def contents(out: Path) -> dict[str, str]:

@@ -151,3 +151,6 @@ def test_choosing_from_a_dataset(tmp_path):
     assert names(("074",), ("EMO-1",)) == ["074_EMO-1-shout+laugh"]
     assert names((), ("EXP-*",)) == ["018_EXP-2-eyes", "074_EXP-2-eyes"]
     assert names((), ("018_*",)) == [f"018_{folder}" for folder in folders]
+    (tmp_path / "018/sequences/EMO-1/images").mkdir(parents=True)
+    config = expanded(load_job(job))
+    assert names((), ("EMO-1",)) == ["018_EMO-1", "074_EMO-1-shout+laugh"], "each subject has its own folders"
