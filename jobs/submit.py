@@ -13,8 +13,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from raytrack.config import load_job
 from raytrack.errors import ConfigError, RaytrackError
+from raytrack.job import load_job
 from raytrack.pipeline.submit import JobOutcome, JobRequest, JobServer
 
 BEST_FIRST = (0, 3, 130, 1, 2)

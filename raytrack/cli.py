@@ -23,8 +23,8 @@ from raytrack.commands import (
     job_config,
     passed_on,
 )
-from raytrack.config import expanded, with_pinned_files
 from raytrack.errors import ConfigError, OutputError, RaytrackError
+from raytrack.job import expanded, with_pinned_files
 
 if TYPE_CHECKING:
     from raytrack.pipeline.submit import JobServer

@@ -6,9 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
-from raytrack.config import RunConfig, from_mapping, load_job, resolved
+from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName
+from raytrack.job import load_job, resolved
+from raytrack.mapping import from_mapping
 from raytrack.observe.config import LandmarkMethod, MattingMethod
 
 _JOB_SUFFIXES = {".yaml", ".yml"}

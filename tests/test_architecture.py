@@ -13,13 +13,14 @@ MODULES = sorted((ROOT / "raytrack").rglob("*.py"))
 
 LAYERS = (
     ("errors",),
-    ("assets", "geometry"),
+    ("assets", "geometry", "mapping"),
     ("remote",),
     ("head", "render", "media", "tables"),
     ("observe", "datasets"),
     ("fit",),
     ("export",),
     ("config",),
+    ("job",),
     ("pipeline",),
     ("view",),
     ("commands",),

@@ -10,7 +10,8 @@ import tyro
 import yaml
 
 from raytrack import cli, commands
-from raytrack.config import RunConfig, from_mapping
+from raytrack.config import RunConfig
+from raytrack.mapping import from_mapping
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

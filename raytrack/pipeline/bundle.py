@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from raytrack.assets import assets_folder
-from raytrack.config import RunConfig, to_mapping
+from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
+from raytrack.mapping import to_mapping
 
 JOB_FILE = "job.yaml"
 _PACKAGE = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ def chosen(config: RunConfig, subjects: Sequence[str] = (), sequences: Sequence[
     """The configuration with those sequences whose names match.
 
     Args:
-        config: With every sequence listed by itself; see `raytrack.config.expanded`.
+        config: With every sequence listed by itself; see `raytrack.job.expanded`.
         subjects: Names or patterns with `*`, `?` or `[…]`; all where there are none.
         sequences: The same for sequences, of a dataset by the folder's name or by subject and folder; there, as in a
             job file, `EMO-1` means `EMO-1`, else `EMO-1-…`.

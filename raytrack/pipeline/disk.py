@@ -21,7 +21,7 @@ _MASK_BYTES_PER_PIXEL = 0.06
 _PREVIEW_BYTES_PER_FRAME = 30e3
 _DATASET_BYTES_PER_FRAME = 400e3
 """A mesh, head parameters, expressions."""
-_TRACK_BYTES = 40e6
+_TRACK_BYTES = 80e6
 """Of a whole sequence, with its checkpoints."""
 _WARN_SHARE = 0.8
 _GB = 1e9

@@ -11,11 +11,13 @@ from typing import get_args
 
 import yaml
 
-from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
+from raytrack.config import RunConfig, SequenceConfig
 from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName, dataset_path
 from raytrack.export.union_names import named_members
+from raytrack.job import load_job
+from raytrack.mapping import to_mapping
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raytrack.config import load_job
 from raytrack.errors import ConfigError
 from raytrack.export.config import dataset_path
+from raytrack.job import load_job
 from raytrack.pipeline.display import clock
 from raytrack.pipeline.inventory import Inventory, known_keys, take_inventory
 from raytrack.pipeline.item_progress import read_progress
@@ -129,14 +129,14 @@ def write_status(out: Path, screen: Screen) -> None:
         screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
         if plan.stage_done(SCORES_STAGE):
             screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
-        _write_failures(plan, screen)
+        _write_last_failures(plan, screen)
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
     unions = plan_unions(config, out.resolve(), plans, unreadable)
     for plan in unions.plans:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
         screen.write(_stage_in_words(plan, UNION.name) + "\n")
-        _write_failures(plan, screen)
+        _write_last_failures(plan, screen)
     screen.write("".join(f"{note}\n" for note in unions.notes))
     ours = {sequence.key for sequence in config.sequences}
     for key in known_keys(out.resolve()):
@@ -144,7 +144,7 @@ def write_status(out: Path, screen: Screen) -> None:
             _write_other(take_inventory(out.resolve(), key, stages), out.resolve(), stages, screen)
 
 
-def _write_failures(plan: SequencePlan, screen: Screen) -> None:
+def _write_last_failures(plan: SequencePlan, screen: Screen) -> None:
     for name, failure in last_failures(plan.out, plan.key, plan.fingerprints).items():
         if not plan.stage_done(name):
             screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")

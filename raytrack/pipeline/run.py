@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from raytrack.assets import asset_path
-from raytrack.config import RunConfig, to_mapping
+from raytrack.config import RunConfig
 from raytrack.errors import OutputError, RaytrackError
+from raytrack.mapping import to_mapping
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE, Digests
 from raytrack.pipeline.disk import check_space

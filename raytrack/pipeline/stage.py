@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from raytrack import __version__
-from raytrack.config import Device, RunConfig, SequenceConfig, to_mapping
+from raytrack.config import Device, RunConfig, SequenceConfig
+from raytrack.mapping import to_mapping
 from raytrack.pipeline.code import code_sha256, module_sha256
 from raytrack.pipeline.item_progress import write_progress
 from raytrack.tables.keys import SequenceKey

@@ -15,17 +15,8 @@ from raytrack.head.names import head_path
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
-from raytrack.tables.schemas import (
-    CAMERA_SCORE_NAMES,
-    CAMERA_SCORES,
-    EXPORTS,
-    SCORE_NAMES,
-    SCORES,
-    TRUTH_NAMES,
-    to_vectors,
-    track_schema,
-    track_static_schema,
-)
+from raytrack.pipeline.track_rows import camera_rows, scores_row, static_row, track_rows
+from raytrack.tables.schemas import EXPORTS
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
@@ -33,7 +24,7 @@ from raytrack.tables.schemas import (
 _OBSERVED = ("probe", "frames", "alphas", "landmarks")
 _TRACKING = (
     *("fit", "geometry", "head", "media", "observe", "render"),
-    *("pipeline/observation.py", "tables/schemas.py"),
+    *("pipeline/observation.py", "pipeline/track_rows.py", "tables/schemas.py"),
 )
 """Code that decides what a track is."""
 
@@ -73,41 +64,10 @@ def track(context: StageContext) -> StageOutput:
     files = save_track(path, fitted, head)
     saved = Track.load(path)
     return StageOutput(
-        rows=_track_rows(saved),
+        rows=track_rows(saved),
         files=tuple(file.relative_to(context.out).as_posix() for file in files),
-        also={"track_static": _static_row(saved, track_path(context.name))},
+        also={"track_static": static_row(saved, track_path(context.name))},
     )
-
-
-def _track_rows(track: Any) -> pa.Table:
-    from raytrack.head.parameters import BLOCK_NAMES
-
-    blocks = {name: getattr(track.parameters, name).numpy() for name in BLOCK_NAMES}
-    schema = track_schema({name: values.shape[1] for name, values in blocks.items()})
-    columns = [
-        pa.array(range(track.num_frames), pa.int32()),
-        pa.array(track.timestep_ids, pa.string()),
-        pa.array(track.tracked.tolist(), pa.bool_()),
-        *(to_vectors(values, schema.field(name).type) for name, values in blocks.items()),
-    ]
-    return pa.table(columns, schema=schema)
-
-
-def _static_row(track: Any, path: str) -> pa.Table:
-    row = {
-        "head_name": track.head_name,
-        "path": path,
-        "num_frames": track.num_frames,
-        "num_tracked": int(track.tracked.sum()),
-        "height": track.size_hw[0],
-        "width": track.size_hw[1],
-        "focal_px": track.focal_px,
-        "shape": track.shape.tolist(),
-        "lights": track.lights.tolist(),
-        "has_static_offset": track.static_offset is not None,
-        "texture_size": track.texture.shape[0],
-    }
-    return pa.Table.from_pylist([row], schema=track_static_schema(len(track.shape)))
 
 
 def render(context: StageContext) -> StageOutput:
@@ -140,9 +100,9 @@ def render(context: StageContext) -> StageOutput:
         {"kind": "render", "path": f"render/{name}", "num_frames": views[0].num_frames},
         {"kind": "preview", "path": preview, "num_frames": views[0].num_frames},
     ]
-    also = {"scores": _scores_row(found.scores, found.ground_truth)}
+    also = {"scores": scores_row(found.scores, found.ground_truth)}
     if context.sequence.is_rig:
-        also["camera_scores"] = _camera_rows(found.per_camera)
+        also["camera_scores"] = camera_rows(found.per_camera)
     return StageOutput(
         rows=pa.Table.from_pylist(rows, schema=EXPORTS),
         files=(*_files_under(context.out, f"render/{name}"), preview),
@@ -165,21 +125,6 @@ def _counted(context: StageContext, views: Sequence[Any]) -> tuple[Any, ...]:
         return first.load_image(frame)
 
     return (dataclasses.replace(first, load_image=load), *views[1:])
-
-
-def _scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table:
-    row = {name: scores[name] for name in (*SCORE_NAMES, "frames")}
-    row |= {f"ground_truth_{name}": (truth or {}).get(name) for name in TRUTH_NAMES}
-    return pa.Table.from_pylist([{**row, "has_ground_truth": truth is not None}], schema=SCORES)
-
-
-def _camera_rows(per_camera: Sequence[Any]) -> pa.Table:
-    rows = [
-        {"camera": camera.camera_index, "camera_id": camera.camera_id}
-        | {name: getattr(camera, name) for name in CAMERA_SCORE_NAMES}
-        for camera in per_camera
-    ]
-    return pa.Table.from_pylist(rows, schema=CAMERA_SCORES)
 
 
 def export(context: StageContext) -> StageOutput:

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from raytrack import assets, cli
-from raytrack.config import RunConfig, SequenceConfig, load_job, to_mapping
+from raytrack.config import RunConfig, SequenceConfig
+from raytrack.job import load_job
+from raytrack.mapping import to_mapping
 from raytrack.media.config import ExtractConfig
 from raytrack.media.encode import write_video
 from raytrack.pipeline import disk, stages_observe

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from raytrack.config import RunConfig, from_mapping
+from raytrack.config import RunConfig
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
+from raytrack.mapping import from_mapping
 from raytrack.media.images import read_mask, write_png
 from raytrack.media.source import probe, read_pictures
 from raytrack.pipeline.run import run_job

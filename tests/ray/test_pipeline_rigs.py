@@ -12,7 +12,9 @@ import rendered_rig as rig
 from tiny_pipeline import contents
 
 from raytrack import cli
-from raytrack.config import RunConfig, expanded, load_job, to_mapping
+from raytrack.config import RunConfig
+from raytrack.job import expanded, load_job
+from raytrack.mapping import to_mapping
 from raytrack.media.images import read_image, read_mask
 from raytrack.media.resize import downsample
 from raytrack.observe import matting

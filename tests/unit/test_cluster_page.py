@@ -8,8 +8,9 @@ import tyro
 import yaml
 
 from raytrack import cli, commands
-from raytrack.config import RunConfig, from_mapping
+from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
+from raytrack.mapping import from_mapping
 from raytrack.remote import parse_uri
 
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from raytrack.config import RunConfig, SequenceConfig, from_mapping, load_job, merged, to_mapping
+from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import ConfigError
+from raytrack.job import load_job
+from raytrack.mapping import from_mapping, merged, to_mapping
 
 
 def read(data):

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytrack.cli import main
-from raytrack.config import SequenceConfig, expanded, from_mapping, load_job, to_mapping
+from raytrack.config import SequenceConfig
 from raytrack.datasets.config import CaptureConfig, SubsetConfig
 from raytrack.datasets.nersemble_layout import Layout, find_sequences, matching, rig
 from raytrack.datasets.selection import select_subset
 from raytrack.errors import ConfigError
+from raytrack.job import expanded, load_job
+from raytrack.mapping import from_mapping, to_mapping
 
 FOLDERS = ["BACKGROUND", "EMO-1-shout+laugh", "EMO-2", "EMO-2-again", "EMO-10-x", "EXP-1-head", "EXP-2-eyes", "FREE"]
 

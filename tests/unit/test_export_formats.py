@@ -8,11 +8,12 @@ import pytest
 from synthetic_track import head
 
 from raytrack.cli import job_config, main
-from raytrack.config import RunConfig, from_mapping
+from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
 from raytrack.export.config import ExportConfig, dataset_path
 from raytrack.export.formats import FORMATS
 from raytrack.export.head_files import is_flame, parameter_kind
+from raytrack.mapping import from_mapping
 from raytrack.pipeline.stages_track import EXPORT
 
 

@@ -2,10 +2,12 @@ import flame_files
 import pytest
 
 from raytrack import cli
-from raytrack.config import RunConfig, from_mapping, resolved
+from raytrack.config import RunConfig
 from raytrack.errors import AssetError, ConfigError
 from raytrack.head.library import load_head
 from raytrack.head.names import head_path, user_head_names, user_head_path, user_heads_folder
+from raytrack.job import resolved
+from raytrack.mapping import from_mapping
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raytrack.config import load_job
 from raytrack.export.config import UnionConfig
+from raytrack.job import load_job
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

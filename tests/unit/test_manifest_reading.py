@@ -7,8 +7,9 @@ import tyro
 import yaml
 
 from raytrack import cli, commands
-from raytrack.config import SequenceConfig, expanded, load_job
+from raytrack.config import SequenceConfig
 from raytrack.errors import ConfigError
+from raytrack.job import expanded, load_job
 from raytrack.pipeline.choose import chosen
 
 TABLE = (

@@ -10,8 +10,9 @@ import torch
 from tiny_networks import TinyStar, save_torchscript
 
 from raytrack.assets import asset_path
-from raytrack.config import RunConfig, SequenceConfig, from_mapping
+from raytrack.config import RunConfig, SequenceConfig
 from raytrack.errors import AssetError, ConfigError
+from raytrack.mapping import from_mapping
 from raytrack.media.source import probe, read_pictures
 from raytrack.observe.blazeface import BlazeFace
 from raytrack.observe.faces import LandmarkDetector

@@ -11,10 +11,12 @@ import pytest
 
 from raytrack import remote
 from raytrack.assets import asset_path, sha256_of
-from raytrack.config import RunConfig, from_mapping, resolved, with_pinned_files
+from raytrack.config import RunConfig
 from raytrack.errors import AssetError
 from raytrack.head.library import load_head
 from raytrack.head.names import head_path
+from raytrack.job import resolved, with_pinned_files
+from raytrack.mapping import from_mapping
 from raytrack.observe.weights import find_weights, weights_identity
 from raytrack.pipeline.stages_track import head_identity
 from raytrack.remote import RemoteFile, fetched, is_uri, parse_uri, pinned

@@ -15,8 +15,8 @@ import yaml
 
 from raytrack import cli
 from raytrack.assets import assets_folder
-from raytrack.config import load_job
 from raytrack.errors import AssetError, ConfigError, RaytrackError
+from raytrack.job import load_job
 from raytrack.pipeline import bundle, job_server, submit
 from raytrack.pipeline.job_server import ClusterVersions, ask_versions, check_versions, is_exposed, server_url
 from raytrack.pipeline.ray_environment import cluster_worker_environment, in_submitted_job
