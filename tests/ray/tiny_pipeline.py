@@ -73,7 +73,7 @@ def track(context) -> StageOutput:
     misbehave(context)
     images = context.read("frames")["image"].to_pylist()
     context.checkpoint_folder.mkdir(parents=True, exist_ok=True)
-    if ray := sys.modules.get("ray"):
+    if (ray := sys.modules.get("ray")) and ray.is_initialized():
         (context.work_folder / "node").write_text(ray.get_runtime_context().get_node_id())
     checkpoint = context.checkpoint_folder / "state.json"
     state = json.loads(checkpoint.read_text()) if checkpoint.is_file() else {"step": 0, "value": ""}
