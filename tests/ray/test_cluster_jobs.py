@@ -14,8 +14,6 @@ from local_cluster import BIN, ask, local_cluster, run
 from raytrack.assets import asset_path, sha256_of
 from raytrack.tables.store import read_table
 
-pytest.importorskip("aiohttp", reason="jobs are submitted with ray[default]")
-
 RAYTRACK = (sys.executable, "-m", "raytrack")
 TRACK = {
     "rounds": 1,

@@ -7,6 +7,7 @@ import torch
 from raytrack.config import PipelineConfig, RunConfig
 from raytrack.errors import AssetError, ConfigError
 from raytrack.fit.config import TrackConfig
+from raytrack.pipeline import ray_executor
 from raytrack.pipeline.capacity import planned_capacity
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.executor import device_of
@@ -55,7 +56,6 @@ def test_a_gpu_that_torch_does_not_see(monkeypatch, caplog) -> None:
 
 
 def test_preflight_refuses_a_machine_without_gpu() -> None:
-    ray_executor = pytest.importorskip("raytrack.pipeline.ray_executor")
     chosen = tuple(stages("cuda").values())
     executor = ray_executor.RayExecutor(cpus=2, stages=chosen)
     with pytest.raises(ConfigError, match=r"'alphas' needs 0\.125 GPUs"):

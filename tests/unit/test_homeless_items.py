@@ -4,10 +4,9 @@ import types
 
 import pytest
 
+from raytrack.pipeline import ray_executor
 from raytrack.pipeline.capacity import NodeKind
 from raytrack.pipeline.stage import Resources
-
-ray_executor = pytest.importorskip("raytrack.pipeline.ray_executor")
 
 
 class QuietRay:
