@@ -79,7 +79,9 @@ def region_mse(errors: Sequence[Float[np.ndarray, "regions 2"]]) -> dict[str, fl
     }
 
 
-def offset_scores(head: HeadModel, static_offset: Float[torch.Tensor, "1 vertices 3"] | None) -> dict[str, float | None]:
+def offset_scores(
+    head: HeadModel, static_offset: Float[torch.Tensor, "1 vertices 3"] | None
+) -> dict[str, float | None]:
     """Length of the static offsets of each region in millimetres: mean, 95th percentile and largest.
 
     Args:
