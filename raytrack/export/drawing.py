@@ -12,14 +12,14 @@ from jaxtyping import Float, UInt8
 from raytrack.export.config import ExportConfig
 from raytrack.export.files import replaced_folder
 from raytrack.export.mosaic import DrawnView, MosaicLayout, mosaic_picture, most_frontal
+from raytrack.export.picture_scores import PictureScorer, ScoredPicture
 from raytrack.export.pictures import picture_folders, write_pictures
 from raytrack.export.preview import PanelLayout, preview_picture
-from raytrack.export.picture_scores import PictureScorer, ScoredPicture
 from raytrack.export.sequence_scores import DrawnFrame, SequenceScores, sequence_scores
 from raytrack.export.truth import GroundTruth
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.painting import FramePainter, Painted
+from raytrack.fit.painting import FramePainter
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 from raytrack.media.encode import write_video

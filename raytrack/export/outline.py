@@ -28,7 +28,7 @@ class OutlineError:
     bias_px: float
     """The same with a sign: positive where the render reaches beyond the matte."""
     ring_l1: float
-    """Mean absolute colour error (0 … 1) of the pixels of the ring that render or matte cover; 1 where only one does."""
+    """Mean absolute colour error (0 … 1) of the ring's pixels that render or matte cover; 1 where only one does."""
 
 
 @dataclass(frozen=True, kw_only=True)

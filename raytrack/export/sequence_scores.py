@@ -133,7 +133,12 @@ def _held_out(track: Track, drawn: Sequence[DrawnFrame]) -> Scores:
     cameras = np.array([camera.id in track.held_out_cameras for camera in track.cameras])
 
     def psnr(frames: np.ndarray, views: np.ndarray) -> float | None:
-        chosen = [drawn[frame].pictures[view] for frame in np.flatnonzero(frames) for view in np.flatnonzero(views)]
+        chosen = [
+            picture
+            for frame, wanted in zip(drawn, frames, strict=True)
+            for picture, own in zip(frame.pictures, views, strict=True)
+            if wanted and own
+        ]
         return photometric_scores([None if one is None else one.photometry for one in chosen])["psnr_db"]
 
     return {
