@@ -1,7 +1,7 @@
 """The pictures that a fit works on: which view shows the head when, and how they are put into batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrack.errors import InputError
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.framing import Framing, framings_of_head
+from raytrack.fit.framing import Framing, framing_of_detections, framings_of_head
 from raytrack.fit.landmark_stage import trust_in_views
 from raytrack.fit.row_terms import RowView
 from raytrack.fit.shared_problem import PictureBatch
@@ -29,14 +29,19 @@ class Pictures:
     views: SequenceViews
     numbers: tuple[int, ...]
     """Which views."""
-    framings: tuple[Framing | None, ...]
-    """Where the head is in each of those; None: where the detections are."""
+    framings: tuple[Framing, ...]
+    """Where the head is in each of those."""
     row_views: tuple[RowView, ...]
     """The same views at tracking size."""
 
     @classmethod
     def of_detections(
-        cls, views: SequenceViews, trust: Float[np.ndarray, "1 frames landmarks"], longer_side_px: int
+        cls,
+        views: SequenceViews,
+        trust: Float[np.ndarray, "1 frames landmarks"],
+        longer_side_px: int,
+        chosen: Bool[np.ndarray, " frames"] | None = None,
+        use_mattes: bool | None = None,
     ) -> "Pictures":
         """Of a single uncalibrated camera.
 
@@ -44,10 +49,15 @@ class Pictures:
             views: One view.
             trust: In each landmark.
             longer_side_px: Tracking size.
+            chosen: Frames that take part, all by default; how pictures are cropped does not depend on it.
+            use_mattes: Whether mattes can be believed; None: decided by the frames that take part.
         """
-        frames = TrackingFrames.load(views.first, longer_side_px)
+        framing = framing_of_detections(views.first)
+        if chosen is not None:
+            framing = replace(framing, present=framing.present & chosen)
+        frames = TrackingFrames.load(views.first, longer_side_px, framing=framing, use_mattes=use_mattes)
         view = RowView(frames=frames, landmark_weights=trust[0])
-        return cls(views=views, numbers=(0,), framings=(None,), row_views=(view,))
+        return cls(views=views, numbers=(0,), framings=(framing,), row_views=(view,))
 
     @classmethod
     def of_rig(
@@ -87,8 +97,16 @@ class Pictures:
             for number in numbers
         )
         return cls(
-            views=views, numbers=numbers, framings=tuple(framings[number] for number in numbers), row_views=row_views
+            views=views,
+            numbers=numbers,
+            framings=tuple(framing for framing in framings if framing is not None),
+            row_views=row_views,
         )
+
+    @property
+    def has_mattes(self) -> bool:
+        """Whether any view's mattes are used."""
+        return any(view.frames.has_matte for view in self.row_views)
 
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pictures 2"]:

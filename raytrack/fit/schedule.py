@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from raytrack.fit.config import TrackConfig
 
 ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+FrameChoice = Literal["shared", "others", "all"]
+"""Which frames' rows a stage moves: of a long sequence those that everything shared is fitted to, the others, or all;
+of a short one they are all the same frames (`raytrack.fit.frame_choice`)."""
 COMPONENTS = "texture_coefficients"
 """Field of `SharedParameters`: principal components of albedo, of heads that have some."""
 
@@ -20,6 +24,7 @@ class RowStage:
     round_index: int
     always: bool = False
     """Run even when the rounds have converged."""
+    frames: FrameChoice = "shared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +70,12 @@ _ROUNDS = (
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
+_CATCH_UP = ((6, 5, 4, 3, 2, 1, 0), (1, 0, 0))
+"""Blur schedules of the frames of a long sequence that take no part in the rounds."""
+
+
 def default_schedule(
-    config: TrackConfig, num_pictures: int, *, calibrated: bool = False, components: bool = False
+    config: TrackConfig, num_pictures: int, *, calibrated: bool = False, components: bool = False, long: bool = False
 ) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
@@ -75,6 +84,7 @@ def default_schedule(
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
         calibrated: Whether the focal length is known.
         components: Whether the head's principal components of albedo take part.
+        long: Whether what frames share is fitted to some of them alone: the others then catch up before the last rows.
     """
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
@@ -93,7 +103,12 @@ def default_schedule(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
                         offset_laplacian=laplacian)
         )  # fmt: skip
-    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
+    for index, blur in enumerate(_CATCH_UP if long else ()):
+        name, number = f"catch_up_{index}", config.rounds + 1 + index
+        stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
+    stages.append(
+        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
+    )
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
 

@@ -7,9 +7,10 @@ rig saw at the same timesteps: the head is then tracked in the rig's world, in t
 seconds and continues from there, bit for bit.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,25 +75,47 @@ def track_sequence(
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
-    sequence = SequenceViews.of(views)
-    if not sequence.detected.any():
-        raise NoFaceError
+    sequence = views_with_a_face(views)
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
-    threads = torch.get_num_threads()
-    try:
-        # The fit's own threads do the work; torch's would fight them for the cores.
-        torch.set_num_threads(1)
+    with fitting():
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
-            state = _fit(StageRunner(sequence, head, config), checkpoint, on_progress)
+            state = run_stages(StageRunner(sequence, head, config), checkpoint, on_progress)
+    return track_of(state, sequence, head, config)
+
+
+def views_with_a_face(views: SequenceObservation | Sequence[SequenceObservation]) -> SequenceViews:
+    """The views of one sequence.
+
+    Raises:
+        NoFaceError: No frame has a face.
+        ValueError: They do not belong together.
+    """
+    sequence = SequenceViews.of(views)
+    if not sequence.detected.any():
+        raise NoFaceError
+    return sequence
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Leave the cores to the fit's own threads, and say in words what a singular system means.
+
+    Raises:
+        NotConvergedError: The footage shows too little.
+    """
+    threads = torch.get_num_threads()
+    try:
+        # Torch's threads would fight the fit's for the cores.
+        torch.set_num_threads(1)
+        yield
     except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
         raise NotConvergedError(
             f"the fit ran into a singular system ({error}): the footage shows too little"
         ) from error
     finally:
         torch.set_num_threads(threads)
-    return _track(state, sequence, head, config)
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
@@ -103,24 +126,38 @@ def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, 
     return report
 
 
-def _fit(
-    runner: StageRunner, checkpoint: Checkpoint | None, on_progress: Callable[[Progress], None] | None
+def run_stages(
+    runner: StageRunner,
+    checkpoint: Checkpoint | None,
+    on_progress: Callable[[Progress], None] | None,
+    *,
+    start: FitState | None = None,
+    stop: Callable[[tuple[Stage, ...]], int] = len,
 ) -> FitState:
-    """All stages, from the last checkpoint on."""
+    """Stages of a fit, from the last checkpoint on.
+
+    Args:
+        runner: Carries them out.
+        checkpoint: Where the state is kept.
+        on_progress: Called after each unit of work.
+        start: The state to begin with, where there is no checkpoint; by default the landmarks are fitted first.
+        stop: How many of the photometric stages are to be done in the end.
+    """
     saved_at = time.monotonic()
 
     kept = checkpoint.load() if checkpoint else None
     found = kept if kept is not None and len(kept.rows) == runner.views.num_frames else None
-    state = _landmarks(runner) if found is None else found
+    state = found or start or _landmarks(runner)
     schedule = () if runner.config.landmarks_only else runner.schedule(state)
-    total = 1 + len(schedule)
+    total = 1 + stop(schedule)
 
     def report(state: FitState, name: str, share: float) -> None:
         if on_progress:
-            done = state.stages_done + share
-            on_progress(Progress(stage=name, done=done, total=total, photo_error=state.photo_error))
+            done = state.stages_done - before + share
+            on_progress(Progress(stage=name, done=done, total=total - before, photo_error=state.photo_error))
 
-    if found is None:
+    before = 0 if start is None else start.stages_done
+    if found is None and start is None:
         report(state, "landmarks", 0.0)
     while state.stages_done < total:
         stage = schedule[state.stages_done - 1]
@@ -130,7 +167,7 @@ def _fit(
         state = runner.run_unit(stage, state, state.stages_done)
         if not state.is_finite():
             raise NotConvergedError(f"the fit diverged in stage {stage.name}: please report the footage's kind")
-        report(state, stage.name, state.units_done / runner.num_units(stage, state))
+        report(state, stage.name, state.units_done / max(1, runner.num_units(stage, state)))
         if state.units_done == 0:
             logger.info("%s: colour error %.4f", stage.name, state.photo_error)
         if checkpoint and time.monotonic() - saved_at > CHECKPOINT_INTERVAL_S:
@@ -165,7 +202,8 @@ def _landmarks(runner: StageRunner) -> FitState:
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
 
 
-def _track(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
+def track_of(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
+    """The track that a fit ended with."""
     basis = AlbedoBasis.create(head, config)
     shared, coefficients = with_whole_texture(state.shared, basis), state.shared.texture_coefficients
     has_offset = config.static_offset and not config.landmarks_only
