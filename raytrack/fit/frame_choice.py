@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.key_frames import choose_key_frames
 from raytrack.fit.views import SequenceViews
 
@@ -18,6 +19,8 @@ FRAMES_PER_PASS = 2
 _BY_POSE = 0.25
 """Share of the chosen frames that are chosen for their poses, the others for their times."""
 _MOST_POINTS = 60
+_LEAST_OF_GROUP = 8
+"""Frames of every group that has a light or a focal length of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +41,17 @@ class Segment:
         return (numbers >= self.start) & (numbers < self.stop)
 
 
-def choose_shared_frames(views: SequenceViews, count: int) -> Bool[np.ndarray, " frames"]:
+def choose_shared_frames(views: SequenceViews, count: int, groups: FrameGroups) -> Bool[np.ndarray, " frames"]:
     """Frames with a face from which what all frames share is fitted: all of them, or `count` of a longer sequence.
 
     Most are spread evenly over time; the others are those well-detected frames whose landmarks differ most from each
-    other, so that a turn or a wide-open mouth that is soon over is among them. A rig's all take part.
+    other, so that a turn or a wide-open mouth that is soon over is among them. Of every group there are some, so that its light
+    and its focal length can be found. A rig's frames all take part.
 
     Args:
         views: The sequence.
-        count: Most frames of a single camera.
+        count: Frames of a single camera; a few more where it takes them to have some of every group.
+        groups: Which frames have a light or a focal length of their own.
     """
     active = views.detected
     numbers = np.flatnonzero(active)
@@ -58,6 +63,11 @@ def choose_shared_frames(views: SequenceViews, count: int) -> Bool[np.ndarray, "
     left = np.flatnonzero(active & ~chosen)
     places = np.linspace(0, len(left) - 1, count - int(chosen.sum())).round().astype(int)
     chosen[left[places]] = True
+    for group in (groups.light, groups.focal):
+        short = np.bincount(group[chosen], minlength=int(group.max()) + 1) < _LEAST_OF_GROUP
+        for index in np.flatnonzero(short):
+            own = np.flatnonzero(active & (group == index))
+            chosen[own[np.linspace(0, len(own) - 1, min(_LEAST_OF_GROUP, len(own))).round().astype(int)]] = True
     return chosen
 
 

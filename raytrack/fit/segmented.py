@@ -126,7 +126,7 @@ def join_segments(
         raise ValueError(f"the segments {bounds} do not make up {observation.num_frames} frames one after the other")
     views = views_with_a_face(observation)
     runner = StageRunner(views, head, config)
-    rows = interpolate_missing(torch.cat([part.rows for part in parts]), views.detected)
+    rows = interpolate_missing(torch.cat([part.rows for part in parts]), views.detected, views.group)
     done = 1 + _num_with_segments(runner.schedule(state))
     with fitting():
         state = replace(state, rows=rows, stages_done=done)
