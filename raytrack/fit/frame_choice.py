@@ -45,8 +45,8 @@ def choose_shared_frames(views: SequenceViews, count: int, groups: FrameGroups) 
     """Frames with a face from which what all frames share is fitted: all of them, or `count` of a longer sequence.
 
     Most are spread evenly over time; the others are those well-detected frames whose landmarks differ most from each
-    other, so that a turn or a wide-open mouth that is soon over is among them. Of every group there are some, so that its light
-    and its focal length can be found. A rig's frames all take part.
+    other, so that a turn or a wide-open mouth that is soon over is among them. Of every group there are some, so that
+    its light and its focal length can be found. A rig's frames all take part.
 
     Args:
         views: The sequence.

@@ -53,9 +53,8 @@ class Pictures:
             use_mattes: Whether mattes can be believed; None: decided by the frames that take part.
         """
         framing = framing_of_detections(views.first)
-        if chosen is not None:
-            framing = replace(framing, present=framing.present & chosen)
-        frames = TrackingFrames.load(views.first, longer_side_px, framing=framing, use_mattes=use_mattes)
+        taken = framing if chosen is None else replace(framing, present=framing.present & chosen)
+        frames = TrackingFrames.load(views.first, longer_side_px, framing=taken, use_mattes=use_mattes)
         view = RowView(frames=frames, landmark_weights=trust[0])
         return cls(views=views, numbers=(0,), framings=(framing,), row_views=(view,))
 
@@ -111,11 +110,12 @@ class Pictures:
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pictures 2"]:
         """(place of the view among those that take part, timestep) of every picture that shows the head."""
-        pairs = [
-            np.column_stack([np.full(int(view.frames.present.sum()), place), np.flatnonzero(view.frames.present)])
-            for place, view in enumerate(self.row_views)
-        ]
-        return np.concatenate(pairs)
+        return _pairs([view.frames.present for view in self.row_views])
+
+    @cached_property
+    def all_pairs(self) -> Int[np.ndarray, "pictures 2"]:
+        """The same with the pictures of frames that take no part at tracking size."""
+        return _pairs([framing.present for framing in self.framings])
 
     @property
     def shown(self) -> Bool[np.ndarray, " frames"]:
@@ -137,11 +137,14 @@ class Pictures:
             batch_size: Pictures per batch.
         """
         order = generator.permutation(np.arange(len(self.pairs)))[: self.num_per_epoch]
-        return [self._batch(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+        return [
+            self._batch(self.pairs[order[start : start + batch_size]]) for start in range(0, len(order), batch_size)
+        ]
 
     def sample(self, generator: np.random.Generator, batch_size: int, longer_side_px: int) -> list[PictureBatch]:
-        """A random batch, read anew at another size: such pictures may not all fit into memory."""
-        chosen = generator.choice(np.arange(len(self.pairs)), min(batch_size, len(self.pairs)), replace=False)
+        """A random batch of all pictures, read anew at another size: such pictures may not all fit into memory."""
+        every = self.all_pairs
+        chosen = every[generator.choice(np.arange(len(every)), min(batch_size, len(every)), replace=False)]
         return [
             PictureBatch(
                 frames=TrackingFrames.load(
@@ -158,7 +161,7 @@ class Pictures:
             for place, timesteps in self._by_view(chosen)
         ]
 
-    def _batch(self, chosen: Int[np.ndarray, " batch"]) -> list[PictureBatch]:
+    def _batch(self, chosen: Int[np.ndarray, "batch 2"]) -> list[PictureBatch]:
         return [
             PictureBatch(
                 frames=self.row_views[place].frames,
@@ -169,7 +172,14 @@ class Pictures:
             for place, timesteps in self._by_view(chosen)
         ]
 
-    def _by_view(self, chosen: Int[np.ndarray, " batch"]) -> Sequence[tuple[int, Int[np.ndarray, " timesteps"]]]:
+    def _by_view(self, pairs: Int[np.ndarray, "batch 2"]) -> Sequence[tuple[int, Int[np.ndarray, " timesteps"]]]:
         """Places of views, each with its timesteps in order."""
-        pairs = self.pairs[chosen]
         return [(int(place), np.sort(pairs[pairs[:, 0] == place, 1])) for place in np.unique(pairs[:, 0])]
+
+
+def _pairs(present: Sequence[Bool[np.ndarray, " frames"]]) -> Int[np.ndarray, "pictures 2"]:
+    """(place, timestep) wherever one of several is present."""
+    pairs = [
+        np.column_stack([np.full(int(own.sum()), place), np.flatnonzero(own)]) for place, own in enumerate(present)
+    ]
+    return np.concatenate(pairs)

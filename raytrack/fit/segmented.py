@@ -16,6 +16,7 @@ from torch import Tensor
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frame_choice import Segment
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import RowStage, Stage
@@ -40,6 +41,7 @@ def fit_shared(
     head: HeadModel,
     config: TrackConfig,
     *,
+    identity: Identity | None = None,
     checkpoint_folder: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> FitState:
@@ -49,6 +51,7 @@ def fit_shared(
         observation: The whole sequence, seen by one camera.
         head: The head model.
         config: As for `track_sequence`, with the default preset.
+        identity: See `track_sequence`; the same for all parts.
         checkpoint_folder: See `track_sequence`.
         on_progress: See `track_sequence`.
 
@@ -56,7 +59,7 @@ def fit_shared(
         NoFaceError: No frame has a face.
         NotConvergedError: The landmarks could not be fitted, or the fit diverged.
     """
-    runner = StageRunner(views_with_a_face(observation), head, config)
+    runner = StageRunner(views_with_a_face(observation), head, config, identity=identity)
     with fitting():
         return run_stages(runner, _checkpoint(checkpoint_folder), on_progress, stop=_num_before_segments)
 
@@ -68,6 +71,7 @@ def fit_segment(
     state: FitState,
     segment: Segment,
     *,
+    identity: Identity | None = None,
     checkpoint_folder: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> SegmentRows:
@@ -79,6 +83,7 @@ def fit_segment(
         config: That of the first part.
         state: What the first part ended with.
         segment: Which frames.
+        identity: See `track_sequence`; the same for all parts.
         checkpoint_folder: See `track_sequence`; each segment needs its own.
         on_progress: See `track_sequence`.
 
@@ -86,9 +91,9 @@ def fit_segment(
         NotConvergedError: The fit diverged.
     """
     views = views_with_a_face(observation)
-    schedule = StageRunner(views, head, config).schedule(state)
+    schedule = StageRunner(views, head, config, identity=identity).schedule(state)
     num_stages = _num_with_segments(schedule) - _num_before_segments(schedule)
-    runner = StageRunner(views, head, config, segment.widened(num_stages, views.num_frames))
+    runner = StageRunner(views, head, config, segment.widened(num_stages, views.num_frames), identity)
     with fitting():
         checkpoint = _checkpoint(checkpoint_folder)
         found = run_stages(runner, checkpoint, on_progress, start=state, stop=_num_with_segments)
@@ -102,6 +107,7 @@ def join_segments(
     state: FitState,
     parts: Sequence[SegmentRows],
     *,
+    identity: Identity | None = None,
     checkpoint_folder: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Track:
@@ -113,6 +119,7 @@ def join_segments(
         config: That of the other parts.
         state: What the first part ended with.
         parts: The rows of all segments, in order.
+        identity: See `track_sequence`; the same for all parts.
         checkpoint_folder: See `track_sequence`.
         on_progress: See `track_sequence`.
 
@@ -125,13 +132,13 @@ def join_segments(
     if [start for start, _ in bounds] != ends[:-1] or ends[-1] != observation.num_frames:
         raise ValueError(f"the segments {bounds} do not make up {observation.num_frames} frames one after the other")
     views = views_with_a_face(observation)
-    runner = StageRunner(views, head, config)
+    runner = StageRunner(views, head, config, identity=identity)
     rows = interpolate_missing(torch.cat([part.rows for part in parts]), views.detected, views.group)
     done = 1 + _num_with_segments(runner.schedule(state))
     with fitting():
         state = replace(state, rows=rows, stages_done=done)
         state = run_stages(runner, _checkpoint(checkpoint_folder), on_progress, start=state)
-    return track_of(state, views, head, config)
+    return track_of(state, views, head, config, identity)
 
 
 def _checkpoint(folder: Path | None) -> Checkpoint | None:

@@ -17,6 +17,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.pictures import Pictures
@@ -45,7 +46,12 @@ class StageRunner:
     """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
 
     def __init__(
-        self, views: SequenceViews, head: HeadModel, config: TrackConfig, segment: Segment | None = None
+        self,
+        views: SequenceViews,
+        head: HeadModel,
+        config: TrackConfig,
+        segment: Segment | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Prepare a sequence.
 
@@ -54,6 +60,7 @@ class StageRunner:
             head: The head model.
             config: Sizes, weights, seed.
             segment: The only frames whose rows are moved by stages that move all, or those that share nothing.
+            identity: Shape, offset and texture, where they are known.
         """
         self.views = views
         self.head = head
@@ -71,8 +78,8 @@ class StageRunner:
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
-        self.albedo_basis = AlbedoBasis.create(head, config)
-        self._segment = segment
+        self.albedo_basis = None if identity else AlbedoBasis.create(head, config)
+        self._segment, self.identity = segment, identity
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
         self._pictures: dict[bool, Pictures] = {}
@@ -118,6 +125,7 @@ class StageRunner:
             calibrated=self.views.is_rig,
             components=self.albedo_basis is not None,
             long=self.is_long,
+            known_identity=self.identity is not None,
         )
 
     def num_units(self, stage: Stage, state: FitState) -> int:
@@ -207,7 +215,8 @@ class StageRunner:
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
-        optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
+        rates = {**LEARNING_RATES, "texture": stage.texture_rate, "light": stage.light_rate}
+        optimiser = self._optimiser(rates, state)
         configured = self.config.weights
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = pictures.epoch(generator, stage.batch_size)

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from raytrack.errors import NoFaceError, NotConvergedError
+from raytrack.errors import ConfigError, NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.groups import longest
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
@@ -56,6 +57,7 @@ def track_sequence(
     head: HeadModel,
     config: TrackConfig,
     *,
+    identity: Identity | None = None,
     checkpoint_folder: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Track:
@@ -66,6 +68,8 @@ def track_sequence(
             same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
+        identity: Shape, offset and albedo, where they are known: they are held, which leaves light, focal length and
+            each frame's own parameters to be found.
         checkpoint_folder: Where the state is kept; one found there is continued. The caller keeps one folder per
             combination of input and configuration.
         on_progress: Called after each unit of work.
@@ -74,18 +78,23 @@ def track_sequence(
         NoFaceError: No frame has a face.
         InputError: The calibration of a rig contradicts what its cameras see.
         NotConvergedError: The landmarks could not be fitted, or the fit diverged.
-        ConfigError: The configuration names a region that the head does not have, or occludes the whole face.
+        ConfigError: The configuration names a region that the head does not have, or occludes the whole face, or an
+            identity is given to the `vhap` preset.
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
     sequence = views_with_a_face(views)
+    if identity is not None:
+        identity.check_head(head)
+        if config.preset == "vhap":
+            raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     with fitting():
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
-            state = run_stages(StageRunner(sequence, head, config), checkpoint, on_progress)
-    return track_of(state, sequence, head, config)
+            state = run_stages(StageRunner(sequence, head, config, identity=identity), checkpoint, on_progress)
+    return track_of(state, sequence, head, config, identity)
 
 
 def views_with_a_face(views: SequenceObservation | Sequence[SequenceObservation]) -> SequenceViews:
@@ -187,13 +196,17 @@ def _is_refinement(stage: Stage) -> bool:
 
 
 def _landmarks(runner: StageRunner) -> FitState:
-    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights)
+    identity = runner.identity
+    shape = None if identity is None else identity.shape
+    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights, shape)
     rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
     shared = SharedParameters.start(
         runner.head, solution.shape, solution.focal_px.tolist(), runner.config.texture_size, runner.groups.num_lights
     )
+    if identity is not None:
+        shared = identity.placed_in(shared, runner.config.texture_size)
     if runner.albedo_basis:
         shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
@@ -207,16 +220,25 @@ def _landmarks(runner: StageRunner) -> FitState:
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
 
 
-def track_of(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
+def track_of(
+    state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig, identity: Identity | None = None
+) -> Track:
     """The track that a fit ended with."""
-    basis = AlbedoBasis.create(head, config)
+    basis = None if identity else AlbedoBasis.create(head, config)
     shared, coefficients = with_whole_texture(state.shared, basis), state.shared.texture_coefficients
-    has_offset = config.static_offset and not config.landmarks_only
+    found = Identity(
+        shape=shared.shape,
+        static_offset=shared.offset[None] if config.static_offset and not config.landmarks_only else None,
+        texture=shared.texture.clamp(0, 1),
+        head_name=head.name,
+        head_sha256=head.asset_sha256,
+    )
+    kept = identity or found
     return Track(
         parameters=FrameParameters.unpack(state.rows),
-        shape=shared.shape,
-        static_offset=shared.offset[None] if has_offset else None,
-        texture=shared.texture.clamp(0, 1),
+        shape=kept.shape,
+        static_offset=kept.static_offset,
+        texture=kept.texture,
         texture_coefficients=None if basis is None else coefficients,
         **_lights_and_focals(shared, views),
         size_hw=views.first.size_hw,

@@ -71,7 +71,10 @@ def test_segments_and_one_piece_give_the_same_track(undisturbed, job, out):
 
 def test_killed_in_a_segment_and_run_again_on_ray_gives_the_same_bytes(undisturbed, job, out):
     driver = subprocess.Popen(
-        command("track", job, "--out", out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command("track", job, "--out", out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 300
     while not list(out.glob("tables/track_segments/*/*/*/part-*.parquet")) and driver.poll() is None:
