@@ -45,7 +45,7 @@ class PictureScorer:
             view: Which of the track's cameras it is, counted among those it has.
         """
         self._seen, self._head = seen, head
-        self._camera = track.cameras[view].camera
+        self._track, self._view = track, view
         self._turned = track.parameters.head_rotation()
         self._neck_points = neck_line_points(head)
         self._faces_of_regions = region_faces(head)
@@ -63,7 +63,8 @@ class PictureScorer:
         alpha = None if self._seen.load_alpha is None else self._seen.load_alpha(index) > _MATTE_THRESHOLD
         above_neck_line = None
         if alpha is not None:
-            line = projected_neck_line_mask(painted.vertices, self._neck_points, self._camera, fade=0)
+            camera = self._track.camera_at(index, self._view)
+            line = projected_neck_line_mask(painted.vertices, self._neck_points, camera, fade=0)
             above_neck_line = alpha & (line > 0)
         photometry = frame_photometry(image, painted.color, painted.mask, above_neck_line)
         if photometry is None:
@@ -79,14 +80,15 @@ class PictureScorer:
 
     def _above_chin(self, index: int, painted: Painted) -> Bool[np.ndarray, "height width"]:
         """Pixels above a line through the chin, at right angles to the head's axis."""
+        camera = self._track.camera_at(index, self._view)
         world = self._head.landmarks_world(torch.from_numpy(painted.vertices), self._names.embedding)
         chin_world = world[self._names.chin][None]
-        (chin_px,), (up,) = chin_lines(self._camera, chin_world, self._turned[index : index + 1])
+        (chin_px,), (up,) = chin_lines(camera, chin_world, self._turned[index : index + 1])
         if self._detected[index]:
             found = self._seen.landmarks_px[index, self._names.chin]
-            own = self._camera.project(chin_world)[0].numpy()
+            own = camera.project(chin_world)[0].numpy()
             chin_px = chin_px + (found - own)
-        height, width = self._camera.size_hw
+        height, width = camera.size_hw
         x, y = np.arange(width) + 0.5 - chin_px[0], np.arange(height)[:, None] + 0.5 - chin_px[1]
         return x * up[0] + y * up[1] > 0
 

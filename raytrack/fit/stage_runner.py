@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
@@ -42,13 +43,25 @@ _CPU = torch.device("cpu")
 class StageRunner:
     """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
 
-    def __init__(self, views: SequenceViews, head: HeadModel, config: TrackConfig) -> None:
+    def __init__(
+        self, views: SequenceViews, head: HeadModel, config: TrackConfig, *, usual_step_s: float | None = None
+    ) -> None:
+        """Prepare what all stages share.
+
+        Args:
+            views: The sequence.
+            head: The head model.
+            config: How it is tracked.
+            usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
+        """
         self.views = views
+        self._usual_step_s = usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = views.detected
+        self.groups = FrameGroups.of(views.group)
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
@@ -124,7 +137,7 @@ class StageRunner:
         error = float(np.mean(state.unit_errors))
         if isinstance(stage, RowStage):
             stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
-            rows = interpolate_missing(state.rows, self.active)
+            rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
@@ -163,9 +176,12 @@ class StageRunner:
                 surface=self.surface,
                 views=self.pictures(state).row_views,
                 landmarks=self.landmarks,
+                groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state)),
+                link_weights=link_weights(
+                    self.views.first.timestamps_s, self._solved(state), self.views.group, self._usual_step_s
+                ),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -233,6 +249,7 @@ class StageRunner:
                 head=self.head,
                 landmarks=self.landmarks,
                 weights=self.config.weights,
+                groups=self.groups,
                 offsets=self.alignment.offsets,
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
@@ -253,16 +270,30 @@ class StageRunner:
 
 
 def link_weights(
-    timestamps_s: Float[np.ndarray, " frames"], active: Bool[np.ndarray, " frames"]
+    timestamps_s: Float[np.ndarray, " frames"],
+    active: Bool[np.ndarray, " frames"],
+    group: Int[np.ndarray, " frames"] | None = None,
+    usual_s: float | None = None,
 ) -> Float[np.ndarray, " links"]:
-    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond, 0 without a face.
+    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
+
+    Not at all without a face, or from one group to the next.
 
     Args:
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
+        group: Which stretch each frame belongs to; None: all are one.
+        usual_s: The usual distance in time; that of these frames by default.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
-    usual = float(np.median(steps)) if len(steps) else 1.0
+    usual = usual_step_s(timestamps_s) if usual_s is None else usual_s
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
-    return weights * (active[1:] & active[:-1])
+    together = active[1:] & active[:-1]
+    return weights * (together if group is None else together & (group[1:] == group[:-1]))
+
+
+def usual_step_s(timestamps_s: Float[np.ndarray, " frames"]) -> float:
+    """Median time between neighbouring frames; 1 where there is but one."""
+    steps = np.diff(timestamps_s.astype(np.float64))
+    return float(np.median(steps)) if len(steps) else 1.0

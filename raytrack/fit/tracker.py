@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +21,14 @@ from raytrack.errors import NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import longest
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.stage_runner import StageRunner
+from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
 from raytrack.fit.vhap_stages import run_vhap
 from raytrack.fit.views import SequenceViews
@@ -78,7 +80,7 @@ def track_sequence(
     """
     whole = SequenceViews.of(views)
     sequence = without_held_out_cameras(whole, config)
-    held_out = held_out_frames(whole.num_frames, config)
+    held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
@@ -114,7 +116,7 @@ def _fit_all(
     on_progress: Callable[[Progress], None] | None,
 ) -> FitState:
     """The fit, and then the rows of frames that are held out of it."""
-    held_out = held_out_frames(views.num_frames, config)
+    held_out = held_out_frames(views, config)
     if not held_out.any():
         return _fit(StageRunner(views, head, config), checkpoint, on_progress)
     last: list[Progress] = []
@@ -129,7 +131,9 @@ def _fit_all(
             on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
 
     seen = frames_of(views, np.flatnonzero(~held_out))
-    state = _fit(StageRunner(seen, head, config), checkpoint, report)
+    state = _fit(
+        StageRunner(seen, head, config, usual_step_s=usual_step_s(views.first.timestamps_s)), checkpoint, report
+    )
     return with_held_out_rows(state, views, head, config, report_rows)
 
 
@@ -186,10 +190,12 @@ def _is_refinement(stage: Stage) -> bool:
 
 def _landmarks(runner: StageRunner) -> FitState:
     solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights)
-    rows = interpolate_missing(solution.rows, runner.active)
+    rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
-    shared = SharedParameters.start(runner.head, solution.shape, solution.focal_px, runner.config.texture_size)
+    shared = SharedParameters.start(
+        runner.head, solution.shape, solution.focal_px.tolist(), runner.config.texture_size, runner.groups.num_lights
+    )
     if runner.albedo_basis:
         shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
@@ -213,8 +219,7 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         static_offset=shared.offset[None] if has_offset else None,
         texture=shared.texture.clamp(0, 1),
         texture_coefficients=None if basis is None else coefficients,
-        lights=shared.light,
-        focal_px=None if views.is_rig else shared.focal_px,
+        **_lights_and_focals(shared, views),
         size_hw=views.first.size_hw,
         timestep_ids=views.first.timestep_ids,
         tracked=torch.from_numpy(views.detected.copy()),
@@ -222,3 +227,17 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         head_sha256=head.asset_sha256,
         rig=views.rig,
     )
+
+
+def _lights_and_focals(shared: SharedParameters, views: SequenceViews) -> dict[str, Any]:
+    """Those of the longest group of frames, and those of each frame where there are several groups."""
+    several = len(shared.light) > 1
+    group = views.group if several else np.zeros(views.num_frames, np.int64)
+    focals_px, main, index = shared.log_focal.exp(), longest(group), torch.from_numpy(group)
+    return {
+        "lights": shared.light[main],
+        "focal_px": None if views.is_rig else float(focals_px[main]),
+        "group": torch.from_numpy(views.group) if views.group.any() else None,
+        "lights_per_frame": shared.light[index] if several else None,
+        "focal_px_per_frame": focals_px[index] if several and not views.is_rig else None,
+    }
