@@ -16,6 +16,7 @@ from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import Painted
 from raytrack.fit.track import Track
+from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 
 _MATTE_THRESHOLD = 127
@@ -44,8 +45,12 @@ class PictureScorer:
             seen: What the camera saw.
             view: Which of the track's cameras it is, counted among those it has.
         """
+<<<<<<< HEAD
         self._seen, self._head = seen, head
         self._track, self._view = track, view
+=======
+        self._seen, self._head, self._track, self._view = seen, head, track, view
+>>>>>>> main
         self._turned = track.parameters.head_rotation()
         self._neck_points = neck_line_points(head)
         self._faces_of_regions = region_faces(head)
@@ -60,10 +65,14 @@ class PictureScorer:
             image: The input frame.
             painted: As the track explains it.
         """
+        camera = self._track.camera_at(index, self._view)
         alpha = None if self._seen.load_alpha is None else self._seen.load_alpha(index) > _MATTE_THRESHOLD
         above_neck_line = None
         if alpha is not None:
+<<<<<<< HEAD
             camera = self._track.camera_at(index, self._view)
+=======
+>>>>>>> main
             line = projected_neck_line_mask(painted.vertices, self._neck_points, camera, fade=0)
             above_neck_line = alpha & (line > 0)
         photometry = frame_photometry(image, painted.color, painted.mask, above_neck_line)
@@ -73,12 +82,12 @@ class PictureScorer:
         if alpha is not None:
             # Where the face was detected, the detection tells the head from the body, which a track cannot move.
             face_px = self._seen.landmarks_px[index] if self._detected[index] else painted.landmarks_px
-            above = self._above_chin(index, painted)
+            above = self._above_chin(index, painted, camera)
             agreement = matte_agreement(image, painted.color, painted.mask, alpha, above, face_px)
         errors = region_errors(image, painted.color, painted.face_index, self._faces_of_regions)
         return ScoredPicture(photometry=photometry, matte=agreement, regions=errors)
 
-    def _above_chin(self, index: int, painted: Painted) -> Bool[np.ndarray, "height width"]:
+    def _above_chin(self, index: int, painted: Painted, camera: Camera) -> Bool[np.ndarray, "height width"]:
         """Pixels above a line through the chin, at right angles to the head's axis."""
         camera = self._track.camera_at(index, self._view)
         world = self._head.landmarks_world(torch.from_numpy(painted.vertices), self._names.embedding)

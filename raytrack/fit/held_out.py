@@ -35,7 +35,7 @@ def held_out_frames(views: SequenceViews, config: TrackConfig) -> Bool[np.ndarra
     if not every:
         return np.zeros(views.num_frames, bool)
     held_out = np.arange(views.num_frames) % every == every - 1
-    return held_out & np.isin(group, group[views.detected & ~held_out])
+    return held_out & np.isin(group, group[~held_out])
 
 
 def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
