@@ -45,12 +45,7 @@ class PictureScorer:
             seen: What the camera saw.
             view: Which of the track's cameras it is, counted among those it has.
         """
-<<<<<<< HEAD
-        self._seen, self._head = seen, head
-        self._track, self._view = track, view
-=======
         self._seen, self._head, self._track, self._view = seen, head, track, view
->>>>>>> main
         self._turned = track.parameters.head_rotation()
         self._neck_points = neck_line_points(head)
         self._faces_of_regions = region_faces(head)
@@ -69,10 +64,6 @@ class PictureScorer:
         alpha = None if self._seen.load_alpha is None else self._seen.load_alpha(index) > _MATTE_THRESHOLD
         above_neck_line = None
         if alpha is not None:
-<<<<<<< HEAD
-            camera = self._track.camera_at(index, self._view)
-=======
->>>>>>> main
             line = projected_neck_line_mask(painted.vertices, self._neck_points, camera, fade=0)
             above_neck_line = alpha & (line > 0)
         photometry = frame_photometry(image, painted.color, painted.mask, above_neck_line)
@@ -89,7 +80,6 @@ class PictureScorer:
 
     def _above_chin(self, index: int, painted: Painted, camera: Camera) -> Bool[np.ndarray, "height width"]:
         """Pixels above a line through the chin, at right angles to the head's axis."""
-        camera = self._track.camera_at(index, self._view)
         world = self._head.landmarks_world(torch.from_numpy(painted.vertices), self._names.embedding)
         chin_world = world[self._names.chin][None]
         (chin_px,), (up,) = chin_lines(camera, chin_world, self._turned[index : index + 1])

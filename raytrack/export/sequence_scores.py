@@ -126,13 +126,10 @@ def _all_cameras(
     }
 
 
-<<<<<<< HEAD
-=======
 def _group(track: Track) -> Int[np.ndarray, " frames"] | None:
     return None if track.group is None else track.group.numpy()
 
 
->>>>>>> main
 def _held_out(track: Track, drawn: Sequence[DrawnFrame]) -> Scores:
     """PSNR of frames apart: even and odd ones, and those that what is shared has seen, or has not."""
     number = np.arange(track.num_frames)
@@ -156,13 +153,6 @@ def _held_out(track: Track, drawn: Sequence[DrawnFrame]) -> Scores:
         "psnr_held_out_cameras_db": psnr(~held_out, cameras),
         "held_out_frames": int(held_out.sum()),
     }
-<<<<<<< HEAD
-
-
-def _group(track: Track) -> Int[np.ndarray, " frames"] | None:
-    return None if track.group is None else track.group.numpy()
-=======
->>>>>>> main
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[int] | None = None) -> float | None:

@@ -193,26 +193,16 @@ class Track:
             arrays |= _rig_arrays(self.rig)
         if self.capture_from_world is not None:
             arrays["capture_from_world"] = _floats(self.capture_from_world)
-<<<<<<< HEAD
-        if self.held_out is not None:
-            arrays["held_out"] = self.held_out.numpy().astype(bool)
-        if self.held_out_cameras:
-            arrays["held_out_cameras"] = np.array(self.held_out_cameras, dtype=np.str_)
-=======
->>>>>>> main
         if self.group is not None:
             arrays["group"] = self.group.numpy().astype(np.int64)
         if self.lights_per_frame is not None:
             arrays["lights_per_frame"] = _floats(self.lights_per_frame)
         if self.focal_px_per_frame is not None:
             arrays["focal_px_per_frame"] = _floats(self.focal_px_per_frame)
-<<<<<<< HEAD
-=======
         if self.held_out is not None:
             arrays["held_out"] = self.held_out.numpy().astype(bool)
         if self.held_out_cameras:
             arrays["held_out_cameras"] = np.array(self.held_out_cameras, dtype=np.str_)
->>>>>>> main
         write_npz(path, arrays)
 
     def vhap_arrays(self, base_albedo: Float[Tensor, "base base 3"]) -> dict[str, np.ndarray]:
@@ -287,19 +277,11 @@ class Track:
             head_sha256=str(arrays["head_sha256"]),
             rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
             capture_from_world=tensors.get("capture_from_world"),
-<<<<<<< HEAD
-            held_out=torch.from_numpy(arrays["held_out"].astype(bool)) if "held_out" in arrays else None,
-            held_out_cameras=tuple(str(item) for item in arrays.get("held_out_cameras", ())),
-            group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
-            lights_per_frame=tensors.get("lights_per_frame"),
-            focal_px_per_frame=tensors.get("focal_px_per_frame"),
-=======
             group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
             lights_per_frame=tensors.get("lights_per_frame"),
             focal_px_per_frame=tensors.get("focal_px_per_frame"),
             held_out=torch.from_numpy(arrays["held_out"].astype(bool)) if "held_out" in arrays else None,
             held_out_cameras=tuple(str(item) for item in arrays.get("held_out_cameras", ())),
->>>>>>> main
         )
 
 
