@@ -52,6 +52,8 @@ class StageRunner:
         config: TrackConfig,
         segment: Segment | None = None,
         identity: Identity | None = None,
+        *,
+        usual_step_s: float | None = None,
     ) -> None:
         """Prepare a sequence.
 
@@ -61,8 +63,10 @@ class StageRunner:
             config: Sizes, weights, seed.
             segment: The only frames whose rows are moved by stages that move all, or those that share nothing.
             identity: Shape, offset and texture, where they are known.
+            usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
         """
         self.views = views
+        self._usual_step_s = usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
@@ -218,7 +222,12 @@ class StageRunner:
                 groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state, frames), self.views.group),
+                link_weights=link_weights(
+                    self.views.first.timestamps_s,
+                    self._solved(state, frames),
+                    self.views.group,
+                    self._usual_step_s,
+                ),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -311,6 +320,7 @@ def link_weights(
     timestamps_s: Float[np.ndarray, " frames"],
     active: Bool[np.ndarray, " frames"],
     group: Int[np.ndarray, " frames"] | None = None,
+    usual_s: float | None = None,
 ) -> Float[np.ndarray, " links"]:
     """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
 
@@ -320,10 +330,17 @@ def link_weights(
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
         group: Which stretch each frame belongs to; None: all are one.
+        usual_s: The usual distance in time; that of these frames by default.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
-    usual = float(np.median(steps)) if len(steps) else 1.0
+    usual = usual_step_s(timestamps_s) if usual_s is None else usual_s
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
     together = active[1:] & active[:-1]
     return weights * (together if group is None else together & (group[1:] == group[:-1]))
+
+
+def usual_step_s(timestamps_s: Float[np.ndarray, " frames"]) -> float:
+    """Median time between neighbouring frames; 1 where there is but one."""
+    steps = np.diff(timestamps_s.astype(np.float64))
+    return float(np.median(steps)) if len(steps) else 1.0
