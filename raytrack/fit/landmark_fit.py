@@ -26,7 +26,7 @@ from raytrack.head.model import HeadModel
 
 SHAPE_WEIGHT = 2e-3
 """Prior per squared identity coefficient, against landmark distances in percent of the face."""
-FOCAL_PRIOR_WEIGHT = 2.0
+FOCAL_PRIOR_WEIGHT = 0.05
 """Prior per squared log ratio to the first guess: weak, it only decides when the head never turns."""
 SMALLEST_DISTANCE = 0.15
 """Percent of the face below which a landmark counts quadratically."""

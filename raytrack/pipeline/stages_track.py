@@ -15,7 +15,7 @@ from raytrack.head.names import head_path
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
-from raytrack.pipeline.track_rows import camera_rows, scores_row, static_row, track_rows
+from raytrack.pipeline.track_rows import camera_rows, event_rows, scores_row, static_row, track_rows
 from raytrack.tables.schemas import EXPORTS
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
@@ -42,15 +42,16 @@ def track(context: StageContext) -> StageOutput:
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import Progress, track_sequence
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_views
+    from raytrack.pipeline.observation import read_sequence
 
     def tell(progress: Progress) -> None:
         context.progress(progress.done, progress.total, progress.stage)
 
     torch_device(context)  # refuses at once where the renderer would need a GPU that is not there
     head = load_head(context.head)
+    observed = read_sequence(context)
     fitted = track_sequence(
-        read_views(context),
+        observed.views,
         head,
         dataclasses.replace(context.config["track"], num_threads=context.cpus),
         checkpoint_folder=context.checkpoint_folder,
@@ -66,7 +67,7 @@ def track(context: StageContext) -> StageOutput:
     return StageOutput(
         rows=track_rows(saved),
         files=tuple(file.relative_to(context.out).as_posix() for file in files),
-        also={"track_static": static_row(saved, track_path(context.name))},
+        also={"track_static": static_row(saved, track_path(context.name)), "events": event_rows(observed.events)},
     )
 
 
