@@ -195,6 +195,20 @@ def _continues(earlier: _Stretch, later: _Stretch, jump: float) -> float | None:
     return None if changed > jump + SHAPE_DRIFT * (pause - 1) else moved + growth
 
 
+def _match(earlier: _Stretch, later: _Stretch, distance: float, jump: float, cuts: Set[int]) -> float | None:
+    """How badly two stretches are of one person, whose mean shapes are so far apart; None if they are not."""
+    cut_between = any(earlier.frames[-1] < cut <= later.frames[0] for cut in cuts)
+    if distance < (SAME_SHAPE_AFTER_CUT if cut_between else SAME_SHAPE):
+        return distance
+    if not cut_between:
+        rest = _continues(earlier, later, jump)
+        return None if rest is None else 1.0 + rest
+    if not np.isnan(distance):
+        return None
+    # The detector tells nothing of shapes: faces of the same size are the best guess.
+    return 2.0 + abs(float(np.log(_size(later.faces[0]) / _size(earlier.faces[-1]))))
+
+
 def _join(stretches: list[_Stretch], jump: float, cuts: Set[int]) -> list[list[_Stretch]]:
     """Join stretches into people: the best matching first, never two that are seen at the same time.
 
@@ -208,11 +222,9 @@ def _join(stretches: list[_Stretch], jump: float, cuts: Set[int]) -> list[list[_
         for column, second in enumerate(largest):
             if stretches[second].frames[0] <= stretches[first].frames[-1]:
                 continue
-            cut_between = any(stretches[first].frames[-1] < cut <= stretches[second].frames[0] for cut in cuts)
-            if distances[row, column] < (SAME_SHAPE_AFTER_CUT if cut_between else SAME_SHAPE):
-                pairs.append((float(distances[row, column]), first, second))
-            elif not cut_between and (rest := _continues(stretches[first], stretches[second], jump)) is not None:
-                pairs.append((1.0 + rest, first, second))
+            cost = _match(stretches[first], stretches[second], float(distances[row, column]), jump, cuts)
+            if cost is not None:
+                pairs.append((cost, first, second))
     group_of = list(range(len(stretches)))
     seen = [set(stretch.frames) for stretch in stretches]
     for _, first, second in sorted(pairs):
