@@ -129,22 +129,23 @@ def _write_truth(
     cam_from_world = np.stack([camera.cam_from_world for camera in cameras])
     in_cameras = np.einsum("crk,tlk->ctlr", cam_from_world[..., :3], landmarks) + cam_from_world[:, None, None, :, 3]
     image = np.einsum("crk,ctlk->ctlr", intrinsics, in_cameras)
-    np.savez_compressed(
-        path,
-        name=np.array(spec.name),
-        digest=np.array(spec.digest),
-        is_rig=np.array(spec.kind == "rig"),
-        camera_ids=np.array([camera.id for camera in cameras]),
-        size_hw=np.array([spec.size_px, spec.size_px]),
-        intrinsics=intrinsics,
-        cam_from_world=cam_from_world,
-        vertices=vertices.astype(np.float32),
-        landmarks_px=(image[..., :2] / image[..., 2:]).astype(np.float32),
-        gaze=transforms[:, 3:5, :, 2].astype(np.float32),
-        labels=labels,
-        head_sha256=np.array(head.sha256),
+    arrays = {
+        "name": np.array(spec.name),
+        "digest": np.array(spec.digest),
+        "is_rig": np.array(spec.kind == "rig"),
+        "camera_ids": np.array([camera.id for camera in cameras]),
+        "size_hw": np.array([spec.size_px, spec.size_px]),
+        "intrinsics": intrinsics,
+        "cam_from_world": cam_from_world,
+        "vertices": vertices.astype(np.float32),
+        "landmarks_px": (image[..., :2] / image[..., 2:]).astype(np.float32),
+        "gaze": transforms[:, 3:5, :, 2].astype(np.float32),
+        "labels": labels,
+        "head_sha256": np.array(head.sha256),
         **{f"part_{name}": mask for name, mask in _parts(head, person).items()},
-    )
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _parts(head: HeadAsset, person: Person) -> dict[str, np.ndarray]:

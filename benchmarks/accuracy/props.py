@@ -26,8 +26,8 @@ def make_props(kind: str, person: Person, num_frames: int) -> tuple[Prop, ...]:
 
 
 def _microphone(head: HeadAsset, rest: Array, num_frames: int) -> Prop:
-    lips = head.embedded(rest)[[13, 14]].mean(axis=0) + [0.0, 0.012, -0.050]  # where the person stands
-    ball = lips + [0.014, -0.016, 0.052]
+    lips = head.embedded(rest)[[13, 14]].mean(axis=0) + np.array([0.0, 0.012, -0.050])  # where people stand
+    ball = lips + np.array([0.014, -0.016, 0.052])
     angle = np.linspace(0, np.pi, 12)
     profile = [(0.024 * np.sin(a), 0.024 * np.cos(a)) for a in angle]
     handle = [(0.012, -0.022), (0.011, -0.20), (0.0, -0.20)]

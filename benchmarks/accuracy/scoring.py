@@ -77,9 +77,9 @@ def _picture_scores(track: Track, head: HeadModel, views: Sequence[SequenceObser
             image, labels = view.load_image(int(frame)), clip.labels[number, frame]
             painted = painter.paint(int(frame), image)
             photometry.append(frame_photometry(image, painted.color, painted.mask, ~np.isin(labels, _NO_HEAD)))
-            for name, found in outlines.items():
+            for name in OUTLINED:
                 distance = metrics.silhouette_error_px(labels, painted.mask, LABELS.index(name), LABELS.index("room"))
-                found += [] if distance is None else [distance]
+                outlines[name] += [] if distance is None else [distance]
     photometric = photometric_scores(photometry)
     return {
         "landmark_px": mean(errors),

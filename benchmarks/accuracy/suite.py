@@ -27,7 +27,7 @@ LABELS = ("room", "face", "hair", "ears", "neck", "clothes", "prop")
 """What `Clip.labels` stand for."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ClipSpec:
     """A clip to be made."""
 
