@@ -12,6 +12,7 @@ from raytrack.geometry.similarity import Similarity, best_similarity
 EYES = {"left": ((386, 374), (385, 380), (387, 373)), "right": ((159, 145), (158, 153), (160, 144))}
 """Face Mesh points across the lids, upper point first."""
 EYE_CORNERS = {"left": (362, 263), "right": (133, 33)}
+FOREHEAD, CHIN = 10, 152
 TRULY_CLOSED, TRULY_OPEN, SEEN_CLOSED = 0.15, 0.45, 0.30
 """Shares of an eye's own usual aperture. An eye that is truly between the first two is neither open nor closed."""
 
@@ -72,13 +73,18 @@ def gaze_error_deg(
 
 
 def lid_apertures(landmarks: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, "frames 2"]:
-    """How far each eye is open, over its width, the subject's left eye first."""
+    """How far each eye is open, over its width, the subject's left eye first; below zero where the lids overlap.
+
+    Heights are along the line from the chin to the forehead, for a lid that closes may pass the other one.
+    """
+    up = landmarks[:, FOREHEAD] - landmarks[:, CHIN]
+    up = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-9)
     both = []
     for side, pairs in EYES.items():
         upper, lower = (landmarks[:, [pair[end] for pair in pairs]] for end in (0, 1))
         inner, outer = (landmarks[:, point] for point in EYE_CORNERS[side])
         width = np.linalg.norm(outer - inner, axis=-1)
-        both.append(np.linalg.norm(upper - lower, axis=-1).mean(axis=1) / np.maximum(width, 1e-9))
+        both.append(((upper - lower) * up[:, None]).sum(axis=-1).mean(axis=1) / np.maximum(width, 1e-9))
     return np.stack(both, axis=1)
 
 

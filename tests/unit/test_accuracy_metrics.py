@@ -27,13 +27,15 @@ def test_gaze_is_the_angle_between_directions_of_open_eyes():
 
 def test_apertures_are_relative_to_the_eyes_width():
     landmarks = np.zeros((1, 478, 3))
+    landmarks[0, metrics.FOREHEAD, 1] = 3.0
     for side, (inner, outer) in metrics.EYE_CORNERS.items():
         landmarks[0, outer, 0] = 2.0
         assert inner != outer
         for upper, _ in metrics.EYES[side]:
-            landmarks[0, upper, 1] = 0.5 if side == "left" else 0.1
-    assert metrics.lid_apertures(landmarks) == pytest.approx(np.array([[0.25, 0.05]]))
-    assert metrics.lid_apertures(3 * landmarks) == pytest.approx(np.array([[0.25, 0.05]]))
+            landmarks[0, upper, 1] = 0.5 if side == "left" else -0.1
+    assert metrics.lid_apertures(landmarks) == pytest.approx(np.array([[0.25, -0.05]]))
+    turned = 3 * landmarks[..., [1, 2, 0]]
+    assert metrics.lid_apertures(turned) == pytest.approx(np.array([[0.25, -0.05]]))
 
 
 def test_blinks_are_counted_eye_by_eye_and_in_between_is_neither():
