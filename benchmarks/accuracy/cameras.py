@@ -7,16 +7,16 @@ from jaxtyping import Float
 
 from assets.demo.build_demo.scene import View
 
-FACE_M = np.array([0.0, 0.0, 0.03])
+FACE_M = np.array([0.0, 0.012, 0.03])
 """What cameras look at, about."""
-_REACH = 0.485
-"""Height of what a camera sees at the face, metres: as in the demo."""
+_REACH = 0.41
+"""Height of what a camera sees at the face, metres: head, collar and a little room."""
 _RIG = (
     ("a", -52, 4), ("b", -33, -9), ("c", -16, 12), ("d", 0, -3), ("e", 14, -14), ("f", 30, 10), ("g", 46, -5),
     ("h", 62, 6),
 )  # fmt: skip
 """Name, azimuth and elevation (degrees) of the rig's cameras."""
-_RIG_DISTANCE_M, _RIG_FOCAL_RATIO = 1.0, 2.05
+_RIG_DISTANCE_M, _RIG_FOCAL_RATIO = 1.0, 2.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def mono_camera(focal_ratio: float) -> FilmCamera:
     """Before the face, looking down −z; the longer the lens, the further away."""
     distance = _REACH * focal_ratio
     return FilmCamera(
-        id="0", view=View(origin=np.array([0.0, 0.0, FACE_M[2] + distance])), focal_ratio=focal_ratio, focus_m=distance
+        id="0", view=View(origin=FACE_M + np.array([0.0, 0.0, distance])), focal_ratio=focal_ratio, focus_m=distance
     )
 
 
@@ -59,7 +59,7 @@ def rig_cameras() -> tuple[FilmCamera, ...]:
         right /= np.linalg.norm(right)
         distance = _RIG_DISTANCE_M * (1 + 0.04 * np.sin(1.7 * number))
         view = View(
-            origin=FACE_M + [0.0, -0.005, -0.02] + distance * back,
+            origin=FACE_M + np.array([0.0, -0.005, -0.02]) + distance * back,
             rotation=np.column_stack([right, np.cross(back, right), back]),
         )
         focal_ratio = _RIG_FOCAL_RATIO * (1 + 0.03 * np.cos(2.3 * number))

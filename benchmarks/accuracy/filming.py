@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _QUALITY = 14
 """x264's constant rate factor; small pictures need a good one."""
 _PLATE_GRID = 5
+_COLLAR_REACH_M = 0.035
 
 
 def film_clip(spec: ClipSpec, folder: Path, plates: Path, *, num_threads: int = 1) -> None:
@@ -44,21 +45,25 @@ def film_clip(spec: ClipSpec, folder: Path, plates: Path, *, num_threads: int = 
     light = LIGHTS[spec.member.light]
     looks = Looks(
         hair=spec.member.hair, palette=spec.member.palette, lamps=light.lamps, sky=light.sky,
-        props=make_props(spec.member.prop, person, num_frames),
+        props=make_props(spec.member.prop, person, num_frames), collar_reach_m=_COLLAR_REACH_M,
     )  # fmt: skip
     stage = make_stage(person, performance, _skin_maps(spec.member.name), num_threads, looks)
     cameras = rig_cameras() if spec.kind == "rig" else (mono_camera(spec.member.focal_ratio),)
     labels = np.zeros((len(cameras), len(spec.frames), spec.size_px, spec.size_px), np.uint8)
-    for number, camera in enumerate(cameras):
-        plate = _plate(stage, camera, spec.size_px, plates) * np.array(light.sky, np.float32)
-        pictures = []
-        for index, frame in enumerate(spec.frames):
-            picture, labels[number, index] = _film_frame(
-                stage, camera, plate, frame, spec, seed=1 + frame + 97 * number
-            )
-            pictures.append(picture)
-        film.write_clip(folder / f"cam_{camera.id}.mp4", pictures, FRAMES_PER_SECOND, _QUALITY)
-        logger.info("%s: camera %d of %d", spec.name, number + 1, len(cameras))
+    sky = np.array(light.sky, np.float32)
+    plates_seen = [_plate(stage, camera, spec.size_px, plates) * sky for camera in cameras]
+    pictures: list[list[np.ndarray]] = [[] for _ in cameras]
+    for index, frame in enumerate(spec.frames):
+        lit = None
+        for number, (camera, plate) in enumerate(zip(cameras, plates_seen, strict=True)):
+            lit = assemble(stage, frame, camera.view, lit)
+            seed = 1 + frame + 97 * number
+            picture, labels[number, index] = _film_frame(stage, lit, camera, plate, spec, seed)
+            pictures[number].append(picture)
+        if index % 10 == 9 or spec.kind == "rig":
+            logger.info("%s: frame %d of %d", spec.name, index + 1, len(spec.frames))
+    for camera, shot in zip(cameras, pictures, strict=True):
+        film.write_clip(folder / f"cam_{camera.id}.mp4", shot, FRAMES_PER_SECOND, _QUALITY)
     stage.pool.shutdown()
     _write_truth(folder / "truth.npz", spec, person, performance, cameras, labels)
 
@@ -71,11 +76,10 @@ def _skin_maps(name: str) -> SkinMaps:
 
 
 def _film_frame(
-    stage: Stage, camera: FilmCamera, plate: np.ndarray, frame: int, spec: ClipSpec, seed: int
+    stage: Stage, assembled: scene.Frame, camera: FilmCamera, plate: np.ndarray, spec: ClipSpec, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The developed picture, and what is seen at its pixels' centres."""
     focal = camera.focal_ratio * spec.size_px
-    assembled = assemble(stage, frame, camera.view)
     traced = trace(stage, assembled, plate, focal, spec.grid, camera.view, seed)
     seen = np.full(plate.shape[:2], -1, np.int32)
     stage.run(shading.first_faces, len(seen), assembled.bvh, seen, camera.view, ..., focal)
@@ -152,4 +156,4 @@ def _parts(head: HeadAsset, person: Person) -> dict[str, np.ndarray]:
     face = measured_vertices(head)
     skull = head.regions["scalp"] & ~head.regions["neck"] & ~face
     neck = head.regions["neck"] & head.part_vertices("neck_skin", "head_skin")
-    return {"face": face, "skull": skull, "neck": neck & ~under_clothes(head, person.rest)}
+    return {"face": face, "skull": skull, "neck": neck & ~under_clothes(head, person.rest, _COLLAR_REACH_M)}

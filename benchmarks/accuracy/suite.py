@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from benchmarks.accuracy.cast import CAST, LIGHTS, Member
+from benchmarks.accuracy.scripts import NUM_FRAMES, make_script
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ class ClipSpec:
     """`mono`: one camera and all frames. `rig`: eight calibrated cameras and some of the frames."""
     frames: tuple[int, ...]
     """Of the performance."""
-    size_px: int = 256
+    size_px: int = 288
     grid: int = 2
     """Samples along a pixel's side."""
 
@@ -63,9 +64,13 @@ def _plain(value: Any) -> Any:
 def suite_specs(*, quick: bool = False) -> tuple[ClipSpec, ...]:
     """The suite: each person once before one camera and once in the rig; `quick`: two people."""
     members = [CAST[3], CAST[0]] if quick else CAST
-    kinds = (("mono", tuple(range(40))), ("rig", (3, 13, 23, 34)))
-    # A person's clips one after the other: they share what is painted.
-    return tuple(ClipSpec(member=member, kind=kind, frames=frames) for member in members for kind, frames in kinds)
+    specs = []
+    for member in members:
+        # A person's clips one after the other: they share what is painted.
+        specs.append(ClipSpec(member=member, kind="mono", frames=tuple(range(NUM_FRAMES))))
+        blink = max(make_script(member.script_seed, member.turn_deg).blinks)
+        specs.append(ClipSpec(member=member, kind="rig", frames=(3, 13, 20, blink)))
+    return tuple(specs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

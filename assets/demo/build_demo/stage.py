@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from . import scene, shading
 from .brows import grow_brows, grow_lashes, lid_margins
-from .clothes import Garment, make_garment, under_clothes
+from .clothes import COLLAR_REACH_M, Garment, make_garment, under_clothes
 from .hair import HairStyle, grow_hair, sky_share
 from .head_asset import Array, HeadAsset, vertex_normals
 from .performance import Performance
@@ -57,6 +57,8 @@ class Looks:
     sky: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors on the light that comes from all sides."""
     props: tuple[Prop, ...] = ()
+    collar_reach_m: float = COLLAR_REACH_M
+    """Up to how far above the collar's edge shoulders are left out that would stick out of the jumper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def make_stage(
     """Build everything that does not change."""
     looks = looks or Looks()
     head, rest = person.head, person.rest
-    visible = ~under_clothes(head, rest)[head.faces].all(axis=1)
+    visible = ~under_clothes(head, rest, looks.collar_reach_m)[head.faces].all(axis=1)
     edges, fine_faces = subdivide(head.faces[visible], len(rest))
     material = np.array([PART_MATERIAL[head.part_names[part]] for part in head.face_part[visible]], np.uint8)
     upper_lids = np.concatenate([edge for (_, upper), edge in lid_margins(head, head.template).items() if upper])
@@ -218,21 +220,11 @@ def frame_pieces(stage: Stage, vertices: Array, normals: Array, transforms: Arra
     ]
 
 
-def assemble(stage: Stage, frame: int, view: scene.View) -> scene.Frame:
-    """Geometry and baked light of a frame, for one camera."""
-    head = stage.person.head
-    vertices, transforms = stage.person.posed(stage.performance, frame)
-    normals = vertex_normals(vertices, head.faces)
-    pieces = frame_pieces(stage, vertices, normals, transforms, view.origin)
-    props = [prop_piece(prop, frame, transforms) for prop in stage.looks.props if np.isfinite(prop.path[frame]).all()]
-    pieces += props
-    starts = np.cumsum([0, *(len(piece.position) for piece in pieces)])
-    faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts[:-1], strict=True)])
-    faces = faces.astype(np.int32)
-    material = np.concatenate([piece.material for piece in pieces])
-    position = np.concatenate([piece.position for piece in pieces]).astype(np.float32)
-    bvh = build_bvh(position, faces)
-    _, jumper, _, brows, lashes = pieces[:5]
+def baked_light(
+    stage: Stage, bvh: Bvh, material: npt.NDArray[np.uint8], vertices: Array, normals: Array, pieces: list[Piece]
+) -> tuple[Array, Array]:
+    """Light from all sides (n, 3) at all vertices, and direct light under the head's skin (m, 3)."""
+    _, jumper, _, brows, lashes, *props = pieces
     ambient = [
         with_middles(baked_sky(stage, bvh, material, vertices, normals), stage.edges),
         baked_sky(stage, bvh, material, jumper.position, jumper.normal),
@@ -241,8 +233,36 @@ def assemble(stage: Stage, frame: int, view: scene.View) -> scene.Frame:
         *(baked_sky(stage, bvh, material, piece.position, piece.normal) for piece in props),
     ]
     scatter = with_middles(scattered_light(stage, bvh, vertices, normals), stage.edges)
+    scatter = np.pad(scatter, ((0, sum(len(piece.position) for piece in pieces[1:])), (0, 0)))
+    return np.concatenate(ambient) * stage.looks.sky, scatter
+
+
+def assemble(stage: Stage, frame: int, view: scene.View, lit: scene.Frame | None = None) -> scene.Frame:
+    """Geometry and baked light of a frame, for one camera.
+
+    Args:
+        stage: What stays the same.
+        frame: Which frame of the performance.
+        view: The camera, which strands face.
+        lit: The same frame for another camera, whose light is taken over.
+    """
+    head = stage.person.head
+    vertices, transforms = stage.person.posed(stage.performance, frame)
+    normals = vertex_normals(vertices, head.faces)
+    pieces = frame_pieces(stage, vertices, normals, transforms, view.origin)
+    shown = (prop for prop in stage.looks.props if np.isfinite(prop.path[frame]).all())
+    pieces += [prop_piece(prop, frame, transforms) for prop in shown]
+    starts = np.cumsum([0, *(len(piece.position) for piece in pieces)])
+    faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts[:-1], strict=True)])
+    faces = faces.astype(np.int32)
+    material = np.concatenate([piece.material for piece in pieces])
+    position = np.concatenate([piece.position for piece in pieces]).astype(np.float32)
+    bvh = build_bvh(position, faces)
+    ambient, scatter = (
+        baked_light(stage, bvh, material, vertices, normals, pieces) if lit is None else (lit.ambient, lit.scatter)
+    )
     lid_distance = with_middles(stage.lid_distance, stage.edges)[:, None]
-    others = len(position) - len(scatter)
+    others = len(position) - len(lid_distance)
     return scene.Frame(
         bvh=bvh,
         faces=faces,
@@ -250,8 +270,8 @@ def assemble(stage: Stage, frame: int, view: scene.View) -> scene.Frame:
         position=position,
         normal=np.concatenate([piece.normal for piece in pieces]).astype(np.float32),
         rest=np.concatenate([piece.rest for piece in pieces]).astype(np.float32),
-        ambient=(np.concatenate(ambient) * stage.looks.sky).astype(np.float32),
-        scatter=np.pad(scatter, ((0, others), (0, 0))).astype(np.float32),
+        ambient=ambient.astype(np.float32),
+        scatter=scatter.astype(np.float32),
         lid_distance=np.pad(lid_distance, ((0, others), (0, 0))).astype(np.float32),
         head_rotation=transforms[1, :, :3].astype(np.float32),
         eye_rotation=transforms[3:5, :, :3].astype(np.float32),
