@@ -79,7 +79,7 @@ def _photometry(
     for frame in np.flatnonzero(track.tracked.numpy()).tolist():
         drawn, person = painted[frame], None
         if load_alpha is not None:
-            above = projected_neck_line_mask(drawn.vertices, necks, track.camera, fade=0) > 0
+            above = projected_neck_line_mask(drawn.vertices, necks, track.camera_at(frame, 0), fade=0) > 0
             person = (load_alpha(frame) > 127) & above
         frames.append(frame_photometry(view.load_image(frame), drawn.color, drawn.mask, person))
     scores = photometric_scores(frames)
