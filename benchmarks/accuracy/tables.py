@@ -85,9 +85,15 @@ def main_table(mono: Sequence[Result], rigs: Sequence[Result]) -> str:
             goal = "" if target is None else f"{sign} {target:g}"
             row += [shown(values["median"], measure.digits), shown(values["worst"], measure.digits), goal]
         rows.append(row)
-    titles = [f"one camera, {len(mono)} clips: median", "worst", "target"]
-    titles += [f"eight calibrated, {len(rigs)} clips: median", "worst", "target"]
+    titles = [f"one camera, {counted(mono)}: median", "worst", "target"]
+    titles += [f"eight calibrated, {counted(rigs)}: median", "worst", "target"]
     return _table(["", *titles], rows)
+
+
+def counted(results: Sequence[Result]) -> str:
+    """How many clips there are, and how many of them have no track, which medians cannot show."""
+    failed = sum(bool(result["failure"]) for result in results)
+    return f"{len(results)} clips" + (f", {failed} of them without a track" if failed else "")
 
 
 def clip_table(results: Sequence[Result]) -> str:
@@ -136,6 +142,10 @@ def real_table(results: Sequence[Result]) -> str:
     titles = ("PSNR dB", "coverage", "landmarks px", "jitter px", "VHAP PSNR dB, where both cover",
               "raytrack's there", "share of VHAP's pixels covered")  # fmt: skip
     rows = [
-        [r["clip"], *(shown(r["scores"].get(key), n) for key, n in zip(columns, digits, strict=True))] for r in results
+        [
+            r["clip"] + (f" ({r['failure']})" if r["failure"] else ""),
+            *(shown(r["scores"].get(key), n) for key, n in zip(columns, digits, strict=True)),
+        ]
+        for r in results
     ]
     return _table(["clip", *titles], rows)

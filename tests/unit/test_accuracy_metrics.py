@@ -128,6 +128,8 @@ def test_tables_show_median_worst_and_all_blinks_together():
     table = main_table(clips, [])
     assert "| face mm | 1.50 | 3.00 | ≤ 1.5 | – | – | ≤ 0.7 |" in table
     assert table.count("\n") == len(MEASURES) + 1
+    failed = {"clip": "mono-y", "failure": "no face", "scores": {}}
+    assert "4 clips, 1 of them without a track" in main_table([*clips, failed], [])
 
 
 def test_the_gain_of_perturbation_is_in_percent_of_the_error_without():
