@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two of the eight people, parts taken away on one clip")
     parser.add_argument("--only", default="", help="only clips whose name contains this, such as rig or mono-ada")
     parser.add_argument("--no-ablations", action="store_true", help="leave out what shows what each part buys")
+    names = ",".join(variant.name for variant in ABLATIONS)
+    parser.add_argument("--variants", default=names, help="which parts to take away (default: %(default)s)")
     parser.add_argument("--docs", action="store_true", help="also rewrite the tables and the picture of docs/")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -64,19 +66,20 @@ def _suite_blocks(clips: list[Clip], arguments: argparse.Namespace, document: di
     blocks = {"results": tables.main_table(mono, rigs), "clips": tables.clip_table(results)}
     if arguments.no_ablations:
         return blocks
+    variants = [variant for variant in ABLATIONS if variant.name in arguments.variants.split(",")]
     ablated = ABLATED[:1] if arguments.quick else ABLATED
     subset = [clip for clip in clips if clip.name in ablated]
     rows = [(PRODUCT.title, [result for result in results if result["clip"] in ablated])]
     rows += [
         (variant.title, measure_all(subset, variant, arguments.out, num_threads=arguments.threads))
-        for variant in ABLATIONS
+        for variant in variants
     ]
     document["ablations"] = dict(rows)
     blocks["ablations"] = tables.ablation_table(rows)
-    with_it, without = rows[-2][1], rows[-1][1]
-    blocks["perturbation"] = "Outlines without and with region perturbation: " + tables.perturbation_gain(
-        with_it, without
-    )
+    by_name = {variant.name: found for variant, (_, found) in zip(variants, rows[1:], strict=True)}
+    if {"no-matte", "no-matte-no-perturbation"} <= set(by_name):
+        gain = tables.perturbation_gain(by_name["no-matte"], by_name["no-matte-no-perturbation"])
+        blocks["perturbation"] = f"Outlines without and with region perturbation: {gain}."
     return blocks
 
 
