@@ -303,7 +303,7 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
-                perturbation=RegionPerturbation.create(self.head),
+                perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
             )
