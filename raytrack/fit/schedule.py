@@ -67,6 +67,8 @@ _ROUNDS = (
     ((6, 5, 4, 3, 2, 1, 0), 3, 0.3),
     ((3, 2, 1, 0), 4, 0.1),
     ((1, 0, 0), 6, 0.03),
+    ((0, 0), 6, 0.01),
+    ((0, 0), 6, 0.01),
 )
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
