@@ -93,6 +93,12 @@ class TrackConfig:
     then tell how good it is where it was not fitted. 0: none."""
     held_out_cameras: tuple[str, ...] = ()
     """Ids of cameras of a calibrated rig that nothing is fitted to; they are drawn and scored all the same."""
+    shared_frames: int = 300
+    """Frames from which everything that all frames share is fitted: of a longer sequence of one camera so many are
+    chosen, spread over time and over the head's poses."""
+    segment_frames: int = 500
+    """A longer sequence of one camera is tracked in segments of at most so many frames, on as many machines as there
+    are; 0: never. Changes no result."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -118,6 +124,8 @@ class TrackConfig:
             "num_key_frames": 1,
             "rounds": 1,
             "num_threads": 1,
+            "shared_frames": 2,
+            "segment_frames": 0,
             "seed": 0,
         }
         for name, smallest in least.items():

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from raytrack.errors import ConfigError
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import ImageLoader, SequenceObservation
 from raytrack.fit.schedule import RowStage
@@ -90,6 +91,7 @@ def with_held_out_rows(
     views: SequenceViews,
     head: HeadModel,
     config: TrackConfig,
+    identity: Identity | None = None,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> FitState:
     """The state of all frames, from that of a finished fit of those that are not held out.
@@ -99,6 +101,7 @@ def with_held_out_rows(
         views: Of all frames.
         head: The head model.
         config: As for the fit.
+        identity: As for the fit.
         on_share: Told the finished share of the work.
     """
     held_out = held_out_frames(views, config)
@@ -108,7 +111,7 @@ def with_held_out_rows(
     if views.is_rig:  # The head that frames the pictures
         state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
     state = dataclasses.replace(state, rows=rows)
-    runner = StageRunner(views, head, config)
+    runner = StageRunner(views, head, config, identity=identity)
     stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage)]
     for done, stage in enumerate(stages):
         state = runner.solve_rows(stage, state, held_out)
