@@ -133,9 +133,8 @@ def perturbation_gain(on: Sequence[Result], off: Sequence[Result]) -> str:
         if not with_it or not without:
             continue
         change = 100 * (1 - np.mean(with_it) / np.mean(without))
-        parts.append(
-            f"{name} {np.mean(without):.2f} → {np.mean(with_it):.2f} px ({abs(change):.0f} % {'less' if change >= 0 else 'more'})"
-        )
+        by = f"{abs(change):.0f} % {'less' if change >= 0 else 'more'}"
+        parts.append(f"{name} {np.mean(without):.2f} → {np.mean(with_it):.2f} px ({by})")
     return "; ".join(parts)
 
 
