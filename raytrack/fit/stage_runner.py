@@ -203,7 +203,12 @@ class StageRunner:
                 groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state, frames), self.views.group),
+                link_weights=link_weights(
+                    self.views.first.timestamps_s,
+                    self._solved(state, frames),
+                    self.views.group,
+                    self.views.first.usual_step_s,
+                ),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -296,6 +301,7 @@ def link_weights(
     timestamps_s: Float[np.ndarray, " frames"],
     active: Bool[np.ndarray, " frames"],
     group: Int[np.ndarray, " frames"] | None = None,
+    usual_step_s: float | None = None,
 ) -> Float[np.ndarray, " links"]:
     """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
 
@@ -305,9 +311,10 @@ def link_weights(
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
         group: Which stretch each frame belongs to; None: all are one.
+        usual_step_s: The usual distance; None: the median of these.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
-    usual = float(np.median(steps)) if len(steps) else 1.0
+    usual = usual_step_s or (float(np.median(steps)) if len(steps) else 1.0)
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
     together = active[1:] & active[:-1]

@@ -68,8 +68,8 @@ def track_sequence(
             same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
-        identity: Shape, offset and albedo, where they are known: they are held, which leaves light, focal length and
-            each frame's own parameters to be found.
+        identity: Shape, offset and albedo, where they are known, in place of those that the configuration names: they
+            are held, which leaves light, focal length and each frame's own parameters to be found.
         checkpoint_folder: Where the state is kept; one found there is continued. The caller keeps one folder per
             combination of input and configuration.
         on_progress: Called after each unit of work.
@@ -84,6 +84,8 @@ def track_sequence(
             (`SequenceViews.of`).
     """
     sequence = views_with_a_face(views)
+    if identity is None and config.identity:
+        identity = Identity.load(Path(config.identity))
     if identity is not None:
         identity.check_head(head)
         if config.preset == "vhap":

@@ -167,10 +167,11 @@ def _plan(
         stages=(UNION,),
         chunk_frames=1,
         head=config.head,
+        identity="",
         fingerprints={UNION.name: made_by},
         configs={UNION.name: StageConfig(value=value, text=config_json(UNION, config))},
         waits_for=members,
-        waits_for_stage=EXPORT_STAGE,
+        waits_for_stages=(EXPORT_STAGE,),
     )
     plan.expand(FolderListings())
     plan.cached = frozenset({UNION.name}) if plan.finished else frozenset()
