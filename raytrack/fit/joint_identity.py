@@ -13,6 +13,7 @@ from raytrack.errors import ConfigError, NoFaceError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frame_choice import choose_shared_frames
 from raytrack.fit.groups import FrameGroups, numbered
+from raytrack.fit.held_out import held_out_frames
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import ImageLoader, SequenceObservation
 from raytrack.fit.tracker import Progress, track_sequence
@@ -53,12 +54,13 @@ def fit_identity(
     """
     if config.preset == "vhap":
         raise ConfigError("the preset `vhap` fits one sequence at a time: take the default preset for a joint identity")
-    with_face = [observation for observation in observations if observation.detected.any()]
+    seen = [_without_held_out(observation, config) for observation in observations]
+    with_face = [observation for observation in seen if observation.detected.any()]
     if not with_face:
         raise NoFaceError
     count = max(_FEWEST_OF_SEQUENCE, config.shared_frames // len(with_face))
     joined = joined_frames([_chosen(observation, count) for observation in with_face])
-    whole = replace(config, shared_frames=max(2, joined.num_frames), segment_frames=0, identity="")
+    whole = replace(config, shared_frames=max(2, joined.num_frames), segment_frames=0, held_out_every=0)
     track = track_sequence(joined, head, whole, checkpoint_folder=checkpoint_folder, on_progress=on_progress)
     return Identity.of_track(track)
 
@@ -106,6 +108,12 @@ def joined_frames(observations: Sequence[SequenceObservation]) -> SequenceObserv
         group=_groups(padded),
         usual_step_s=min(steps, default=None),
     )
+
+
+def _without_held_out(observation: SequenceObservation, config: TrackConfig) -> SequenceObservation:
+    """The sequence as if no face were seen in the frames that nothing shared may be fitted to."""
+    held_out = held_out_frames(observation.num_frames, config)
+    return replace(observation, scores=np.where(held_out, 0, observation.scores))
 
 
 def _chosen(observation: SequenceObservation, count: int) -> SequenceObservation:

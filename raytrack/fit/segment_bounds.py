@@ -15,7 +15,7 @@ def segment_bounds(num_frames: int, config: TrackConfig) -> list[tuple[int, int]
     Returns:
         Nothing if the sequence is tracked in one piece.
     """
-    if config.preset == "vhap" or config.landmarks_only or not config.segment_frames:
+    if config.preset == "vhap" or config.landmarks_only or config.held_out_every or not config.segment_frames:
         return []
     count = -(-num_frames // config.segment_frames)
     if count < 2:

@@ -23,6 +23,7 @@ from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.groups import longest
+from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
@@ -83,7 +84,11 @@ def track_sequence(
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
-    sequence = views_with_a_face(views)
+    whole = SequenceViews.of(views)
+    sequence = without_held_out_cameras(whole, config)
+    held_out = held_out_frames(whole.num_frames, config)
+    if not sequence.detected[~held_out].any():
+        raise NoFaceError
     if identity is None and config.identity:
         identity = Identity.load(Path(config.identity))
     if identity is not None:
@@ -95,8 +100,14 @@ def track_sequence(
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
-            state = run_stages(StageRunner(sequence, head, config, identity=identity), checkpoint, on_progress)
-    return track_of(state, sequence, head, config, identity)
+            state = _fit_all(sequence, head, config, identity, checkpoint, on_progress)
+    return replace(
+        track_of(state, sequence, head, config, identity),
+        rig=whole.rig,
+        size_hw=whole.first.size_hw,
+        held_out=torch.from_numpy(held_out) if held_out.any() else None,
+        held_out_cameras=config.held_out_cameras,
+    )
 
 
 def views_with_a_face(views: SequenceObservation | Sequence[SequenceObservation]) -> SequenceViews:
@@ -130,6 +141,34 @@ def fitting() -> Iterator[None]:
         ) from error
     finally:
         torch.set_num_threads(threads)
+
+
+def _fit_all(
+    views: SequenceViews,
+    head: HeadModel,
+    config: TrackConfig,
+    identity: Identity | None,
+    checkpoint: Checkpoint | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> FitState:
+    """The fit, and then the rows of frames that are held out of it."""
+    held_out = held_out_frames(views.num_frames, config)
+    if not held_out.any():
+        return run_stages(StageRunner(views, head, config, identity=identity), checkpoint, on_progress)
+    last: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        last[:] = [replace(progress, total=progress.total + 1)]
+        if on_progress:
+            on_progress(last[0])
+
+    def report_rows(share: float) -> None:
+        if on_progress and last:
+            on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
+
+    seen = frames_of(views, np.flatnonzero(~held_out))
+    state = run_stages(StageRunner(seen, head, config, identity=identity), checkpoint, report)
+    return with_held_out_rows(state, views, head, config, identity, report_rows)
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
@@ -200,7 +239,8 @@ def _is_refinement(stage: Stage) -> bool:
 def _landmarks(runner: StageRunner) -> FitState:
     identity = runner.identity
     shape = None if identity is None else identity.shape
-    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights, shape)
+    head = runner.head if identity is None else identity.resting_head(runner.head)
+    solution = landmark_stage(runner.views, head, runner.config, runner.landmark_weights, shape)
     rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
