@@ -69,7 +69,6 @@ class SequencePlan:
     stages: tuple[Stage, ...]
     chunk_frames: int
     head: str
-    identity: str
     fingerprints: dict[str, str]
     configs: dict[str, StageConfig]
     parts: dict[str, list[PartState]] = field(default_factory=dict)
@@ -79,6 +78,8 @@ class SequencePlan:
     waits_for_stages: tuple[str, ...] = ()
     passes_over_failed: bool = False
     """Whether plans are waited for no longer when one of those stages has been given up."""
+    identity: str = ""
+    """File of the subject's identity, where it is known or going to be."""
     identity_from: "SequencePlan | None" = None
     """What finds the subject's identity, which stages that use it wait for."""
     others: tuple[Stage, ...] = ()

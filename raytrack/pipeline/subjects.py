@@ -177,7 +177,6 @@ def _plan(config: RunConfig, out: Path, key: SequenceKey, members: list[dict[str
         stages=(IDENTITY,),
         chunk_frames=1,
         head=config.head,
-        identity="",
         fingerprints={IDENTITY.name: made_by},
         configs={IDENTITY.name: StageConfig(value=value, text=config_json(IDENTITY, config))},
         waits_for_stages=OBSERVED,

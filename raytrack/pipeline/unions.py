@@ -167,7 +167,6 @@ def _plan(
         stages=(UNION,),
         chunk_frames=1,
         head=config.head,
-        identity="",
         fingerprints={UNION.name: made_by},
         configs={UNION.name: StageConfig(value=value, text=config_json(UNION, config))},
         waits_for=members,
