@@ -27,10 +27,16 @@ from raytrack.head.model import HeadModel
 logger = logging.getLogger(__name__)
 
 
-def held_out_frames(num_frames: int, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
-    """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none."""
-    every = config.held_out_every
-    return np.arange(num_frames) % every == every - 1 if every else np.zeros(num_frames, bool)
+def held_out_frames(views: SequenceViews, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
+    """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none.
+
+    Not those of a group of frames that would have no other left: its light could not be known.
+    """
+    every, group = config.held_out_every, views.group
+    if not every:
+        return np.zeros(views.num_frames, bool)
+    held_out = np.arange(views.num_frames) % every == every - 1
+    return held_out & np.isin(group, group[~held_out])
 
 
 def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
@@ -98,10 +104,10 @@ def with_held_out_rows(
         identity: As for the fit.
         on_share: Told the finished share of the work.
     """
-    held_out = held_out_frames(views.num_frames, config)
+    held_out = held_out_frames(views, config)
     rows = state.rows.new_zeros(views.num_frames, state.rows.shape[1])
     rows[torch.from_numpy(~held_out)] = state.rows
-    rows = interpolate_missing(rows, views.detected & ~held_out)
+    rows = interpolate_missing(rows, views.detected & ~held_out, views.group)
     if views.is_rig:  # The head that frames the pictures
         state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
     state = dataclasses.replace(state, rows=rows)
@@ -112,4 +118,4 @@ def with_held_out_rows(
         on_share((done + 1) / len(stages))
     error = float(np.mean(state.unit_errors)) if state.unit_errors else float("nan")
     logger.info("held-out frames: colour error %.4f", error)
-    return dataclasses.replace(state, rows=interpolate_missing(state.rows, views.detected), unit_errors=())
+    return dataclasses.replace(state, rows=interpolate_missing(state.rows, views.detected, views.group), unit_errors=())

@@ -52,6 +52,8 @@ class StageRunner:
         config: TrackConfig,
         segment: Segment | None = None,
         identity: Identity | None = None,
+        *,
+        usual_step_s: float | None = None,
     ) -> None:
         """Prepare a sequence.
 
@@ -61,8 +63,10 @@ class StageRunner:
             config: Sizes, weights, seed.
             segment: The only frames whose rows are moved by stages that move all, or those that share nothing.
             identity: Shape, offset and texture, where they are known.
+            usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
         """
         self.views = views
+        self._usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
@@ -222,7 +226,7 @@ class StageRunner:
                     self.views.first.timestamps_s,
                     self._solved(state, frames),
                     self.views.group,
-                    self.views.first.usual_step_s,
+                    self._usual_step_s,
                 ),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
@@ -241,10 +245,10 @@ class StageRunner:
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = pictures.epoch(generator, stage.batch_size)
         left = self._num_steps(stage, state) - unit * len(batches)
-        shared, errors = state.shared, []
+        rows, shared, errors = state.rows, state.shared, []
         for batch in batches[:left]:
-            shared, error = optimiser.step(
-                state.rows,
+            rows, shared, error = optimiser.step(
+                rows,
                 shared,
                 batch,
                 stage.optimise,
@@ -255,7 +259,8 @@ class StageRunner:
             )
             errors.append(error)
         mean = float(torch.stack(errors).mean())
-        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
+        errors_so_far = (*state.unit_errors, mean)
+        return replace(state, rows=rows, shared=shared, adam=optimiser.state(), unit_errors=errors_so_far)
 
     def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
@@ -267,7 +272,7 @@ class StageRunner:
         optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
-            shared, error = optimiser.step(
+            _, shared, error = optimiser.step(
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
@@ -298,7 +303,7 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
-                perturbation=RegionPerturbation.create(self.head),
+                perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
             )
@@ -316,7 +321,7 @@ def link_weights(
     timestamps_s: Float[np.ndarray, " frames"],
     active: Bool[np.ndarray, " frames"],
     group: Int[np.ndarray, " frames"] | None = None,
-    usual_step_s: float | None = None,
+    usual_s: float | None = None,
 ) -> Float[np.ndarray, " links"]:
     """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
 
@@ -326,11 +331,17 @@ def link_weights(
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
         group: Which stretch each frame belongs to; None: all are one.
-        usual_step_s: The usual distance; None: the median of these.
+        usual_s: The usual distance in time; that of these frames by default.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
-    usual = usual_step_s or (float(np.median(steps)) if len(steps) else 1.0)
+    usual = usual_step_s(timestamps_s) if usual_s is None else usual_s
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
     together = active[1:] & active[:-1]
     return weights * (together if group is None else together & (group[1:] == group[:-1]))
+
+
+def usual_step_s(timestamps_s: Float[np.ndarray, " frames"]) -> float:
+    """Median time between neighbouring frames; 1 where there is but one."""
+    steps = np.diff(timestamps_s.astype(np.float64))
+    return float(np.median(steps)) if len(steps) else 1.0

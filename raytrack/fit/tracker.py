@@ -30,7 +30,7 @@ from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.stage_runner import StageRunner
+from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
 from raytrack.fit.vhap_stages import run_vhap
 from raytrack.fit.views import SequenceViews
@@ -86,7 +86,7 @@ def track_sequence(
     """
     whole = SequenceViews.of(views)
     sequence = without_held_out_cameras(whole, config)
-    held_out = held_out_frames(whole.num_frames, config)
+    held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
     if identity is None and config.identity:
@@ -152,7 +152,7 @@ def _fit_all(
     on_progress: Callable[[Progress], None] | None,
 ) -> FitState:
     """The fit, and then the rows of frames that are held out of it."""
-    held_out = held_out_frames(views.num_frames, config)
+    held_out = held_out_frames(views, config)
     if not held_out.any():
         return run_stages(StageRunner(views, head, config, identity=identity), checkpoint, on_progress)
     last: list[Progress] = []
@@ -167,7 +167,9 @@ def _fit_all(
             on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
 
     seen = frames_of(views, np.flatnonzero(~held_out))
-    state = run_stages(StageRunner(seen, head, config, identity=identity), checkpoint, report)
+    step_s = usual_step_s(views.first.timestamps_s)
+    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=step_s)
+    state = run_stages(runner, checkpoint, report)
     return with_held_out_rows(state, views, head, config, identity, report_rows)
 
 
