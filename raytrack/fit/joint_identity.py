@@ -112,7 +112,7 @@ def joined_frames(observations: Sequence[SequenceObservation]) -> SequenceObserv
 
 def _without_held_out(observation: SequenceObservation, config: TrackConfig) -> SequenceObservation:
     """The sequence as if no face were seen in the frames that nothing shared may be fitted to."""
-    held_out = held_out_frames(observation.num_frames, config)
+    held_out = held_out_frames(SequenceViews.of(observation), config)
     return replace(observation, scores=np.where(held_out, 0, observation.scores))
 
 
