@@ -19,6 +19,7 @@ from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefineme
 from raytrack.tables.keys import SequenceKey, footage_name, union_name
 
 DEFAULT_HEAD = "default"
+IdentityMode = Literal["auto", "joint", "own"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -152,6 +153,9 @@ class RunConfig:
     """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
+    identity: IdentityMode = "auto"
+    """Whose shape, offset and albedo a sequence is tracked with: one fitted to all sequences of the subject (`joint`),
+    or its `own`. `auto` takes a joint one for sequences of single cameras that name the same `subject` and dataset."""
     export: ExportConfig = field(default_factory=ExportConfig)
     union: UnionConfig | None = None
     """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
@@ -199,9 +203,10 @@ class RunConfig:
                 raise ConfigError(
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
-            if sequence.key.is_union:
+            if sequence.key.is_union or sequence.key.is_identity:
+                what = "union" if sequence.key.is_union else "identity"
                 raise ConfigError(
-                    f"{name!r} is what the union of the subject's sequences is called: choose another name"
+                    f"{name!r} is what the {what} of the subject's sequences is called: choose another name"
                 )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting not in ("auto", "given"):
@@ -216,6 +221,26 @@ class RunConfig:
                 )
         if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
             self._check_unions(seen)
+
+    def check_identity(self) -> None:
+        """See that a joint identity can be had where it is asked for.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if self.identity != "joint":
+            return
+        if self.track.identity:
+            raise ConfigError("`identity: joint` finds an identity, `track.identity` gives one: leave one of them out")
+        if self.track.preset == "vhap" or self.track.landmarks_only:
+            what = "preset `vhap`" if self.track.preset == "vhap" else "option `landmarks_only`"
+            raise ConfigError(f"`identity: joint` needs the default preset with colours, which the {what} is not")
+        for sequence in self.sequences:
+            if sequence.is_rig:
+                raise ConfigError(
+                    f"`identity: joint` is for sequences of single cameras; {sequence.key.sequence!r} is of calibrated "
+                    "ones: take `identity: own`, or give `track.identity` the track of one of the subject's sequences"
+                )
 
     def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
         unions: dict[str, SequenceKey] = {}

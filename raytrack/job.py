@@ -77,9 +77,11 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
     head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
+    track = dataclasses.replace(config.track, identity=absolute(config.track.identity))
     return dataclasses.replace(
         config,
         sequences=sequences,
+        track=track,
         manifest="",
         head=head,
         capture=capture,

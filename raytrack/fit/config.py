@@ -102,6 +102,9 @@ class TrackConfig:
     segment_frames: int = 500
     """A longer sequence of one camera is tracked in segments of at most so many frames, on as many machines as there
     are; 0: never. Changes no result."""
+    identity: str = ""
+    """A subject's identity that is known: the `tracked_params.npz` of another of the subject's sequences, or an
+    identity's file. Shape, offset and albedo are then held, which takes less than half as long."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -140,6 +143,8 @@ class TrackConfig:
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
         if self.rounds > 5:
             raise ValueError(f"track.rounds must be at most 5, got {self.rounds}")
+        if self.identity and self.preset == "vhap":
+            raise ValueError("track.identity needs the default preset: `vhap` finds its own")
         if self.held_out_every < 0 or self.held_out_every == 1:
             raise ValueError(f"track.held_out_every must be 0, or 2 or more, got {self.held_out_every}")
         if self.held_out_every and (self.preset == "vhap" or self.landmarks_only):

@@ -38,6 +38,8 @@ class SequenceObservation:
     group: Int[np.ndarray, " frames"] | None = None
     """Which stretch of the recording each frame belongs to, such as the shots between cuts: each has a light of its own
     and, for a single camera, a focal length of its own, and nothing is smoothed across. None: all are one."""
+    usual_step_s: float | None = None
+    """Time between neighbouring frames of the recording, where these were picked from it; None: the median of these."""
     source_index: Int[np.ndarray, " frames"] | None = None
     """Which frames of the recording these are, where not all of them were taken; None: all, from 0."""
 

@@ -74,7 +74,7 @@ _ROUNDS = (
 
 
 _ROUNDS_OF_KNOWN_IDENTITY = ((6, 5, 4, 3, 2, 1, 0), (1, 0))
-_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES = 120, 96
+_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES, _LIGHT_EPOCHS = 120, 192, 1.5
 _FIRST_LIGHT_RATE = 2e-2
 _CATCH_UP = ((6, 5, 4, 3, 2, 1, 0), (1, 0, 0))
 """Blur schedules of the frames of a long sequence that take no part in the rounds."""
@@ -146,7 +146,7 @@ def _schedule_of_known_identity(
     ]  # fmt: skip
     for index, blur in enumerate(_ROUNDS_OF_KNOWN_IDENTITY):
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
-        epochs = max(1.0, _FEWEST_LIGHT_PICTURES / num_pictures)
+        epochs = max(_LIGHT_EPOCHS, _FEWEST_LIGHT_PICTURES / num_pictures)
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
     return (*stages, *_last_rows(config, long=long))
 

@@ -66,7 +66,7 @@ class StageRunner:
             usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
         """
         self.views = views
-        self._usual_step_s = usual_step_s
+        self._usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)

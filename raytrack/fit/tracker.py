@@ -69,8 +69,8 @@ def track_sequence(
             same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
-        identity: Shape, offset and albedo, where they are known: they are held, which leaves light, focal length and
-            each frame's own parameters to be found.
+        identity: Shape, offset and albedo, where they are known, in place of those that the configuration names: they
+            are held, which leaves light, focal length and each frame's own parameters to be found.
         checkpoint_folder: Where the state is kept; one found there is continued. The caller keeps one folder per
             combination of input and configuration.
         on_progress: Called after each unit of work.
@@ -89,6 +89,8 @@ def track_sequence(
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
+    if identity is None and config.identity:
+        identity = Identity.load(Path(config.identity))
     if identity is not None:
         identity.check_head(head)
         if config.preset == "vhap":
@@ -239,7 +241,8 @@ def _is_refinement(stage: Stage) -> bool:
 def _landmarks(runner: StageRunner) -> FitState:
     identity = runner.identity
     shape = None if identity is None else identity.shape
-    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights, shape)
+    head = runner.head if identity is None else identity.resting_head(runner.head)
+    solution = landmark_stage(runner.views, head, runner.config, runner.landmark_weights, shape)
     rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")

@@ -17,6 +17,7 @@ from raytrack.pipeline.stages_segments import (
     head_assets,
     head_identity,
     joined_track,
+    known_identity,
     reads_tracking,
     teller,
     tracking_config,
@@ -51,6 +52,7 @@ def track(context: StageContext) -> StageOutput:
         observed.views,
         head,
         tracking_config(context),
+        identity=known_identity(context),
         checkpoint_folder=context.checkpoint_folder,
         on_progress=teller(context),
     )
@@ -174,6 +176,7 @@ TRACK = Stage(
     table="track",
     reads=reads_tracking,
     assets=head_assets,
+    uses_identity=True,
     compiles=True,
     after=(*OBSERVED, "track_shared", "track_segments"),
     actor=True,

@@ -43,6 +43,11 @@ class SequenceKey:
                 )
 
     @property
+    def is_identity(self) -> bool:
+        """Whether it means the joint identity of the subject's sequences."""
+        return self.sequence == identity_name(self.subject)
+
+    @property
     def is_union(self) -> bool:
         """Whether it means the union of the subject's sequences."""
         return self.sequence == union_name(self.subject)
@@ -55,6 +60,11 @@ class SequenceKey:
 def union_name(subject: str) -> str:
     """What the union of a subject's sequences is called; no sequence may be."""
     return f"union_{subject}"
+
+
+def identity_name(subject: str) -> str:
+    """What the joint identity of a subject's sequences is called; no sequence may be."""
+    return f"identity_{subject}"
 
 
 def safe_name(text: str) -> str:

@@ -253,6 +253,15 @@ UNIONS = pa.schema(
 those of the members' datasets."""
 
 
+IDENTITIES = pa.schema(
+    [
+        pa.field("path", pa.string(), **_REQUIRED),
+        pa.field("members", pa.list_(pa.string()), **_REQUIRED),
+    ]
+)
+"""One row: the joint identity of a subject's sequences, relative to the output folder, and those that took part."""
+
+
 def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:
     """An array as a column of fixed-size lists, without going through Python's numbers."""
     flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
