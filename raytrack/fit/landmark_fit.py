@@ -7,6 +7,7 @@ together; the blocks of the frames are eliminated first (Schur complement). A fr
 that see the face.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.block_system import BlockSystem
+from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, camera_rates
 from raytrack.fit.evidence import evidence
 from raytrack.fit.kinematics import Chain
 from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets, select
@@ -204,10 +206,11 @@ class LandmarkFitter:
 
     def _system(
         self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float, views: RigTargets, *,
-        shared: bool,
+        shared: bool, pivots: Sequence[Tensor] = (),
     ) -> BlockSystem:  # fmt: skip
         with_focal = views[0].calibrated is None
-        num_shared = len(shape) + with_focal if shared else 0
+        num_cameras = NUM_CAMERA_PARAMETERS * len(pivots)
+        num_shared = len(shape) + with_focal + num_cameras if shared else 0
         num_frames, num_columns = rows.shape
         blocks, gradients = torch.zeros(num_frames, num_columns, num_columns), torch.zeros(num_frames, num_columns)
         coupling = torch.zeros(num_frames, num_columns, num_shared)
@@ -215,12 +218,13 @@ class LandmarkFitter:
         totals = _total_weights(views)
         for frame, surface in enumerate(posed.surfaces):
             moved = self.surface.shape_jacobian(posed.chain, frame) if shared else None
-            for view, residual in zip(views, posed.residuals_px, strict=True):
+            for number, (view, residual) in enumerate(zip(views, posed.residuals_px, strict=True)):
                 if not view.seen[frame]:
                     continue
                 own, common, right = self._rows_of_view(
-                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), with_focal=with_focal
-                )
+                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), with_focal=with_focal,
+                    place=number, pivots=pivots,
+                )  # fmt: skip
                 blocks[frame] += own.T @ own
                 gradients[frame] += own.T @ right
                 if common is not None:
@@ -232,10 +236,12 @@ class LandmarkFitter:
             gradients[frame] += slope
         if shared:
             diagonal = torch.full((num_shared,), 2 * SHAPE_WEIGHT * num_frames)
+            diagonal[num_shared - num_cameras :] = 0
             value = shape
             if with_focal:
                 diagonal[-1] = 2 * FOCAL_PRIOR_WEIGHT * num_frames
                 value = torch.cat([shape, torch.tensor([float(np.log(focal_px / first_focal_px))])])
+            value = torch.cat([value, torch.zeros(num_cameras)])
             shared_block += torch.diag(diagonal)
             shared_gradient += diagonal * value
         return BlockSystem(
@@ -245,7 +251,7 @@ class LandmarkFitter:
 
     def _rows_of_view(
         self, surface: PosedSurface, moved: Tensor | None, view: LandmarkTargets, frame: int, residual_px: np.ndarray,
-        focal_px: float, total_weight: float, *, with_focal: bool,
+        focal_px: float, total_weight: float, *, with_focal: bool, place: int, pivots: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
         """Weighted rows of a view's landmarks: derivatives by the frame's columns and by what is shared, residuals."""
         camera = view.camera(focal_px)
@@ -267,8 +273,17 @@ class LandmarkFitter:
                 centre = np.array([view.size_hw[1] / 2, view.size_hw[0] / 2], np.float32)
                 rate = torch.from_numpy((residual_px + view.positions_px[frame] - centre).astype(np.float32))
                 common = torch.cat([common, rate[..., None]], dim=-1)
+            if pivots:
+                rates = torch.zeros(*common.shape[:2], len(pivots), NUM_CAMERA_PARAMETERS)
+                rates[:, :, place] = camera_rates(camera, self._points(surface), pivots[place])
+                common = torch.cat([common, rates.flatten(2)], dim=-1)
             common = (common * to_percent * root).flatten(0, 1)
         return (torch.from_numpy(own) * root).flatten(0, 1), common, right
+
+    def _points(self, surface: PosedSurface) -> Float[Tensor, "points 3"]:
+        """World positions of a posed head's landmarks."""
+        corners = surface.world[self._corners]
+        return torch.from_numpy((corners * self._barycentric[..., None]).sum(axis=1))
 
     def _shape_rows(self, surface: PosedSurface, moved: Tensor, camera: Camera) -> Float[Tensor, "points 2 shapes"]:
         """Pixels per unit of the identity."""

@@ -46,11 +46,11 @@ def landmark_stage(
     fitter = _joint_fitter(views, head, config)
     landmarks = fitter.landmarks
     numbers = np.flatnonzero(views.detected)
-    targets = select(_targets(views, landmark_weights), numbers)
+    targets = select(targets_of(views, landmark_weights), numbers)
     found = _of_key_frames(fitter, targets, views, config)
     joint = found.solution
     if views.is_rig:
-        agreeing = _agreeing(landmarks, found.targets, joint.rows, joint.shape)
+        agreeing = agreeing_views(landmarks, found.targets, joint.rows, joint.shape)
         if agreeing is not found.targets:
             joint = landmarks.fit(agreeing, joint.rows, joint.shape, joint.focal_px)
     rows = torch.zeros(views.num_frames, joint.rows.shape[1])
@@ -60,7 +60,7 @@ def landmark_stage(
         begin = initial_rows(landmarks.head, joint.shape, part, joint.focal_px)
         part = fitter.visible(part, begin, joint.focal_px)
         own = landmarks.fit_rows(part, begin, joint.shape, joint.focal_px)
-        agreeing = _agreeing(landmarks, part, own, joint.shape)
+        agreeing = agreeing_views(landmarks, part, own, joint.shape)
         if agreeing is not part:
             own = landmarks.fit_rows(agreeing, own, joint.shape, joint.focal_px)
         rows[torch.from_numpy(numbers[block])] = own
@@ -79,7 +79,7 @@ def check_rig(views: SequenceViews, head: HeadModel, config: TrackConfig) -> Non
     Raises:
         InputError: No head can be where all cameras see one: their calibration is wrong.
     """
-    targets = select(_targets(views, _trust_in_fixed(views)), np.flatnonzero(views.detected))
+    targets = select(targets_of(views, _trust_in_fixed(views)), np.flatnonzero(views.detected))
     _of_key_frames(_joint_fitter(views, head, config), targets, views, config)
 
 
@@ -91,7 +91,7 @@ def starting_rows(views: SequenceViews, head: HeadModel) -> Float[Tensor, "frame
         head: Carries the landmarks of the observations' set.
     """
     numbers = np.flatnonzero(views.detected)
-    targets = select(_targets(views, _trust_in_fixed(views)), numbers)
+    targets = select(targets_of(views, _trust_in_fixed(views)), numbers)
     rows = torch.zeros(views.num_frames, NUM_POSE + head.num_expressions)
     found = initial_rows(head, torch.zeros(head.num_shapes), targets, 1.0)
     rows[torch.from_numpy(numbers)] = found
@@ -111,8 +111,8 @@ def trust_in_views(
     A view that is off everywhere took something else for the face: it counts nothing.
     """
     fitter = JointFitter(head, landmark_set(views.first.landmark_set).embedding, 1.0)
-    targets = fitter.visible(_targets(views, landmark_weights), rows, 1.0)
-    return np.stack([view.weights for view in _agreeing(fitter.landmarks, targets, rows, shape)])
+    targets = fitter.visible(targets_of(views, landmark_weights), rows, 1.0)
+    return np.stack([view.weights for view in agreeing_views(fitter.landmarks, targets, rows, shape)])
 
 
 def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
@@ -135,11 +135,11 @@ def _joint_fitter(views: SequenceViews, head: HeadModel, config: TrackConfig) ->
 
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:
     """A head fitted to the key frames; a rig whose calibration contradicts them is refused."""
-    features = _pose_features(fitter.first_rows(targets), targets, views)
+    features = pose_features(fitter.first_rows(targets), targets, views)
     key = choose_key_frames(views.scores[views.detected], features, config.num_key_frames)
     chosen = select(targets, key)
     joint = fitter.fit(chosen)
-    if views.is_rig:
+    if views.is_rig and not views.solved:
         check_calibration(fitter, chosen, joint, [views.name(view) for view in range(views.num_views)])
     return joint
 
@@ -150,7 +150,7 @@ def _trust_in_fixed(views: SequenceViews) -> Float[np.ndarray, "views frames lan
     return (views.detected_by_view[..., None] & fixed).astype(np.float32)
 
 
-def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
+def targets_of(views: SequenceViews, weights: np.ndarray) -> RigTargets:
     return tuple(
         LandmarkTargets(
             positions_px=views.landmarks_px(number),
@@ -163,8 +163,15 @@ def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
     )
 
 
-def _agreeing(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: Tensor) -> RigTargets:
-    """A rig's targets without the views that saw something else; the same object if there are none, or nothing else."""
+def agreeing_views(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: Tensor) -> RigTargets:
+    """A rig's targets without the views that saw something else; the same object if there are none, or nothing else.
+
+    Args:
+        fitter: Of the head.
+        targets: Detections of some frames.
+        rows: Fitted to them.
+        shape: Likewise.
+    """
     if targets[0].calibrated is None:
         return targets
     errors = np.nan_to_num(fitter.errors_percent(targets, rows, shape, 1.0))
@@ -176,7 +183,7 @@ def _agreeing(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: 
     return tuple(view.with_weights(view.weights * own[:, None]) for view, own in zip(targets, agreeing, strict=True))
 
 
-def _pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> np.ndarray:
+def pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> np.ndarray:
     """Pitch and yaw in radians, and mouth opening over face height in the view that sees the face best."""
     numbers = np.flatnonzero(views.detected)
     scores = np.stack([np.where(view.detected, view.scores, -1) for view in views.observations])[:, numbers]

@@ -253,7 +253,7 @@ class _Setting:
             shared=shared,
             neutral=neutral + shared.offset,
             joints=joints,
-            cameras=tuple(view.frames.camera(focal_px) for view in problem.views),
+            cameras=tuple(view.frames.camera(focal_px, shared.cameras) for view in problem.views),
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.shared import SharedParameters
@@ -128,6 +129,8 @@ class ViewTerms:
     masks: SurfaceMasks
     weights: Weights
     shares: ViewShares
+    pivot: Float[Tensor, "3"] | None = None
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
 
     def normal_equations(
         self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
@@ -157,12 +160,18 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
+        if self.pivot is not None:
+            jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
         if with_landmarks:
             landmarks = jacobian[first : first + len(self.masks.landmark_corners)]
             gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
             jacobian = np.concatenate([jacobian, gaps])
             metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
         return _assemble(jacobian, metrics, pulls)
+
+    def _camera_jacobian(self, corners: np.ndarray, weights: np.ndarray, pivot: Tensor) -> np.ndarray:
+        points = (self.surface.world[corners] * weights[..., None]).sum(axis=1).astype(np.float32)
+        return camera_rates(self.camera, torch.from_numpy(points), pivot).numpy()
 
     def _sample(self, fragments: Fragments, num_samples: int, generator: np.random.Generator) -> np.ndarray:
         """Flat indices of covered pixels whose four neighbours are covered too."""

@@ -23,6 +23,19 @@ class RowStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraStage:
+    """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
+
+    name: str
+    blur_schedule_px: tuple[float, ...]
+    """As of `RowStage`."""
+    round_index: int
+    num_frames: int = 24
+    """Evenly spaced."""
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SharedStage:
     """Adam on shared parameters, rows held."""
 
@@ -51,7 +64,7 @@ class TextureStage:
     texture_rate: float = 2e-2
 
 
-Stage = RowStage | SharedStage | TextureStage
+Stage = RowStage | CameraStage | SharedStage | TextureStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
@@ -66,7 +79,12 @@ _ROUNDS = (
 
 
 def default_schedule(
-    config: TrackConfig, num_pictures: int, *, calibrated: bool = False, components: bool = False
+    config: TrackConfig,
+    num_pictures: int,
+    *,
+    calibrated: bool = False,
+    solved: bool = False,
+    components: bool = False,
 ) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
@@ -74,6 +92,7 @@ def default_schedule(
         config: How many rounds, with or without offsets.
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
         calibrated: Whether the focal length is known.
+        solved: Whether the cameras are those of an uncalibrated rig, as landmarks gave them.
         components: Whether the head's principal components of albedo take part.
     """
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
@@ -88,6 +107,8 @@ def default_schedule(
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
+        if solved:
+            stages.append(CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=index))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,

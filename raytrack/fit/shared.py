@@ -24,6 +24,8 @@ class SharedParameters:
     """Log of the focal length in pixels of the input size."""
     texture_coefficients: Float[Tensor, " components"] = field(default_factory=lambda: torch.zeros(0))
     """Of the head's principal components of albedo, where the fit uses them (`raytrack.fit.albedo`); else none."""
+    cameras: Float[Tensor, "cameras 3 7"] = field(default_factory=lambda: torch.zeros(0, 3, 7))
+    """Of an uncalibrated rig, as `raytrack.fit.rig.packed` has them; else none."""
 
     @classmethod
     def start(

@@ -31,7 +31,7 @@ LEARNING_RATES = {
     "texture_coefficients": 0.1,
     "light": 5e-3,
 }
-_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
+_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal", "cameras")
 
 
 class SharedOptimiser:
@@ -129,7 +129,7 @@ class SharedOptimiser:
         problem, renderer, device = self.problem, self.problem.renderer, values["texture"].device
         parameters = FrameParameters.unpack(rows[torch.from_numpy(pictures.rows)].to(device))
         vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
-        camera = pictures.frames.camera(values["log_focal"].exp())
+        camera = pictures.frames.camera(values["log_focal"].exp(), values["cameras"])
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
         image, fragments = renderer.shade(clip, normals, values["albedo"], values["light"][None], target)

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.camera_fit import FocalPrior, focal_px_of
+from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
@@ -19,8 +21,8 @@ from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
-from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage, default_schedule
+from raytrack.fit.row_solver import RowProblem, solving_order
+from raytrack.fit.schedule import CameraStage, RowStage, SharedStage, Stage, TextureStage, default_schedule
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -60,7 +62,7 @@ class StageRunner:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
         self.albedo_basis = AlbedoBasis.create(head, config)
         self._pictures: Pictures | None = None
-        self._row_solver: RowSolver | None = None
+        self._row_solver: CameraSolver | None = None
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
@@ -82,6 +84,7 @@ class StageRunner:
             self.config,
             pictures.num_per_epoch,
             calibrated=self.views.is_rig,
+            solved=self.views.solved,
             components=self.albedo_basis is not None,
         )
 
@@ -89,6 +92,8 @@ class StageRunner:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
             return len(self._row_blocks(state))
+        if isinstance(stage, CameraStage):
+            return 1
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -112,6 +117,8 @@ class StageRunner:
         unit, count = state.units_done, self.num_units(stage, state)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
+        elif isinstance(stage, CameraStage):
+            state = self._cameras(stage, state)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -142,7 +149,21 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self, state: FitState) -> RowSolver:
+    def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
+        numbers = np.flatnonzero(self._solved(state))
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
+        result = self._solver(state).solve_cameras(
+            state.rows,
+            with_whole_texture(state.shared, self.albedo_basis),
+            numbers[chosen].tolist(),
+            stage.blur_schedule_px,
+            FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            round_index=stage.round_index,
+        )
+        shared = state.shared.with_values(cameras=result.cameras)
+        return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
+
+    def _solver(self, state: FitState) -> CameraSolver:
         if self._row_solver is None:
             problem = RowProblem(
                 head=self.head,
@@ -158,7 +179,7 @@ class StageRunner:
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
-            self._row_solver = RowSolver(problem)
+            self._row_solver = CameraSolver(problem)
         return self._row_solver
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:

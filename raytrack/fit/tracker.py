@@ -22,6 +22,8 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.rig import RigCamera, packed, unpacked
+from raytrack.fit.rig_solver import solved_views
 from raytrack.fit.schedule import RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
@@ -77,6 +79,9 @@ def track_sequence(
     sequence = SequenceViews.of(views)
     if not sequence.detected.any():
         raise NoFaceError
+    sequence = solved_views(
+        sequence, head, config, kept=None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
+    )
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     threads = torch.get_num_threads()
     try:
@@ -162,7 +167,20 @@ def _landmarks(runner: StageRunner) -> FitState:
         rows_error=float("inf"),
         converged=False,
     )
+    if runner.views.solved:
+        cameras = packed([view.camera for view in runner.views.rig])
+        state = replace(state, shared=shared.with_values(cameras=cameras))
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
+
+
+def _rig(shared: SharedParameters, views: SequenceViews) -> tuple[RigCamera, ...]:
+    """The cameras as they are known in the end."""
+    if not len(shared.cameras):
+        return views.rig
+    return tuple(
+        replace(view, camera=unpacked(values, view.camera.size_hw))
+        for view, values in zip(views.rig, shared.cameras, strict=True)
+    )
 
 
 def _track(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
@@ -182,5 +200,5 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         tracked=torch.from_numpy(views.detected.copy()),
         head_name=head.name,
         head_sha256=head.asset_sha256,
-        rig=views.rig,
+        rig=_rig(shared, views),
     )

@@ -29,8 +29,8 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
         context: Of a stage after `probe`, `frames`, `alphas` and `landmarks`.
 
     Returns:
-        One view for each camera that is taken, by place in the rig, all of the same frames; of monocular footage one
-        without calibration.
+        One view for each camera that is taken, by place in the rig, all of the same frames; those of monocular footage
+        and of an uncalibrated rig are without calibration.
 
     Raises:
         NoFaceError: No frame of any camera has a face.
@@ -40,9 +40,10 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
     frames, alphas, landmarks = (context.read(stage) for stage in ("frames", "alphas", "landmarks"))
     rig = rig_cameras(context.read("probe", table="cameras")) if context.sequence.is_rig else ()
     places = [camera.index for camera in rig] or [0]
+    calibrated = bool(rig) and context.sequence.is_calibrated
     found = [_faces_by_frame(_of_camera(landmarks, place), recording["num_frames"]) for place in places]
     chosen = [select_face(faces) for faces in found]
-    if rig:
+    if calibrated:
         chosen = _agreed(found, chosen, rig)
     if not any((of_camera >= 0).any() for of_camera in chosen):
         raise NoFaceError
@@ -55,7 +56,8 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
                 timestep_ids=tuple(ours["timestep_id"].to_pylist()),
                 timestamps_s=ours["timestamp_s"].to_numpy(),
                 source_index=ours["source_frame"].to_numpy(),
-                calibrated=rig[view] if rig else None,
+                calibrated=rig[view] if calibrated else None,
+                camera_id=rig[view].id if rig else "",
                 landmark_set=landmarks["landmark_set"][0].as_py(),
                 **_loaders(context.out, ours, _of_camera(alphas, place)),
                 **_person(landmarks.schema, found[view], chosen[view]),
