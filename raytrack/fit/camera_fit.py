@@ -112,7 +112,7 @@ class CameraFitter(LandmarkFitter):
             rows, shape, views, cost, posed = new_rows, new_shape, moved, new_cost, trial
             damping, system = max(damping / 4, _LEAST_DAMPING), None
         solution = LandmarkSolution(
-            rows=rows, shape=shape, focal_px=1.0, cost=cost, iterations=iteration, converged=converged
+            rows=rows, shape=shape, focal_px=np.ones(1), cost=cost, iterations=iteration, converged=converged
         )
         return CameraSolution(views=views, solution=solution)
 

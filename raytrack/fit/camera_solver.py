@@ -111,7 +111,7 @@ class CameraSolver(RowSolver):
         places, columns = len(self.problem.views), rows.shape[1]
         held = self._held(cameras)
         world = torch.from_numpy(np.concatenate([surface.world.mean(axis=0, keepdims=True) for surface in surfaces]))
-        pivots = [camera.cam_points(world).mean(dim=0) for camera in setting.cameras]
+        pivots = [setting.camera(place, numbers[0]).cam_points(world).mean(dim=0) for place in range(places)]
         pivots[held] = torch.zeros(3)
 
         def one(index: int) -> tuple[Tensor, Tensor]:
@@ -159,7 +159,7 @@ class CameraSolver(RowSolver):
         matrix, gradient = torch.zeros(size, size), torch.zeros(size)
         for number in views:
             view = problem.views[number]
-            terms = ViewTerms(view=view, frame=frame, camera=setting.cameras[number], surface=surface,
+            terms = ViewTerms(view=view, frame=frame, camera=setting.camera(number, frame), surface=surface,
                               masks=self._masks, weights=problem.weights, shares=shares, pivot=pivots[number])  # fmt: skip
             drawing = self._draw(setting, surface, number, frame)
             own = terms.normal_equations(drawing, view.unit_px * blur_px, problem.num_samples, generator)

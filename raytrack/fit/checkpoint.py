@@ -13,7 +13,7 @@ from raytrack.errors import InputError
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters
 
-_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras")
+_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras", "gains")
 _FIRST = ("first_rows", "first_shape")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done")
 

@@ -25,7 +25,7 @@ class Weights:
     expression: float = 0.3
     """Mean squared expression coefficient."""
     expression_range: float = 3.0
-    """Mean squared amount by which expression coefficients leave [0, 1]."""
+    """Mean squared amount by which expression coefficients leave their range: [0, 1], of a few [-1, 1]."""
     neck: float = 0.3
     jaw: float = 0.3
     eyes: float = 0.03

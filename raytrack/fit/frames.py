@@ -126,11 +126,14 @@ class TrackingFrames:
             place=0 if observation.calibrated is None else observation.calibrated.index,
         )
 
-    def camera(self, focal_px: Float[Tensor, ""], cameras: Float[Tensor, "cameras 3 7"] | None = None) -> Camera:
+    def camera(
+        self, focal_px: Float[Tensor, "*batch"], cameras: Float[Tensor, "cameras 3 7"] | None = None
+    ) -> Camera:
         """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:
-            focal_px: Focal length in pixels of the input; says nothing where the camera is calibrated.
+            focal_px: Focal length in pixels of the input, one or one per picture; says nothing where the camera is
+                calibrated.
             cameras: Those of the rig as they have been found by now, in place of the one that the frames came with.
         """
         left, top, right, bottom = self.crop_xyxy

@@ -36,6 +36,9 @@ class SequenceObservation:
     a rig have the same frames, one for one; their pictures may differ in size."""
     camera_id: str = ""
     """What to call an uncalibrated camera of several; by default its number."""
+    group: Int[np.ndarray, " frames"] | None = None
+    """Which stretch of the recording each frame belongs to, such as the shots between cuts: each has a light of its own
+    and, for a single camera, a focal length of its own, and nothing is smoothed across. None: all are one."""
     source_index: Int[np.ndarray, " frames"] | None = None
     """Which frames of the recording these are, where not all of them were taken; None: all, from 0."""
 

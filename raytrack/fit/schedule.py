@@ -95,14 +95,16 @@ def default_schedule(
         solved: Whether the cameras are those of an uncalibrated rig, as landmarks gave them.
         components: Whether the head's principal components of albedo take part.
     """
+    colours = ("texture", "light", "gains") if solved else ("texture", "light")
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
+    shared += ("gains",) if solved else ()
     longer = max(1.0, 64 / num_pictures)
     first_pictures = _FIRST_PICTURES
     if calibrated:
         first_pictures = min(max(_FIRST_EPOCHS_OF_RIG * num_pictures, _FIRST_PICTURES), _MOST_FIRST_PICTURES)
     stages: list[Stage] = [
-        SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=first_pictures / num_pictures,
+        SharedStage(name="texture_init", optimise=colours, num_epochs=first_pictures / num_pictures,
                     batch_size=4, texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip

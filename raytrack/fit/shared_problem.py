@@ -11,6 +11,7 @@ from torch import Tensor
 from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import PERTURBATION_REGIONS
@@ -61,6 +62,7 @@ class SharedProblem:
     head: HeadModel
     landmarks: LandmarkSet
     weights: Weights
+    groups: FrameGroups
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
     """Vertices whose silhouettes colours do not move."""

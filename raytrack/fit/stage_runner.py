@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
@@ -16,6 +16,7 @@ from raytrack.fit.camera_fit import FocalPrior, focal_px_of
 from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
@@ -51,6 +52,7 @@ class StageRunner:
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = views.detected
+        self.groups = FrameGroups.of(views.group)
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
@@ -131,7 +133,7 @@ class StageRunner:
         error = float(np.mean(state.unit_errors))
         if isinstance(stage, RowStage):
             stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
-            rows = interpolate_missing(state.rows, self.active)
+            rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
@@ -170,9 +172,10 @@ class StageRunner:
                 surface=self.surface,
                 views=self.pictures(state).row_views,
                 landmarks=self.landmarks,
+                groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state)),
+                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state), self.views.group),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -219,7 +222,7 @@ class StageRunner:
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
-                ("texture", "light"),
+                ("texture", "light", "gains") if len(shared.gains) else ("texture", "light"),
                 scale=1 - step / total + 0.03,
                 generator=generator,
                 weights=weights,
@@ -240,6 +243,7 @@ class StageRunner:
                 head=self.head,
                 landmarks=self.landmarks,
                 weights=self.config.weights,
+                groups=self.groups,
                 offsets=self.alignment.offsets,
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
@@ -260,16 +264,22 @@ class StageRunner:
 
 
 def link_weights(
-    timestamps_s: Float[np.ndarray, " frames"], active: Bool[np.ndarray, " frames"]
+    timestamps_s: Float[np.ndarray, " frames"],
+    active: Bool[np.ndarray, " frames"],
+    group: Int[np.ndarray, " frames"] | None = None,
 ) -> Float[np.ndarray, " links"]:
-    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond, 0 without a face.
+    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
+
+    Not at all without a face, or from one group to the next.
 
     Args:
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
+        group: Which stretch each frame belongs to; None: all are one.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
     usual = float(np.median(steps)) if len(steps) else 1.0
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
-    return weights * (active[1:] & active[:-1])
+    together = active[1:] & active[:-1]
+    return weights * (together if group is None else together & (group[1:] == group[:-1]))
