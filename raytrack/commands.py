@@ -236,12 +236,12 @@ def job_config(options: JobOptions) -> RunConfig:
     here = not isinstance(options, Submit)
     if jobs:
         return load_job(Path(jobs[0]), overrides, here=here)
-    names = distinct_names(options.inputs)
     extras = {"masks": options.masks or "", "plate": options.plate or ""}
     if options.rig:
         sequences = [{"videos": list(options.inputs), **extras}]
     else:
-        sequences = [{"video": video, "name": name, **extras} for video, name in zip(options.inputs, names, strict=True)]
+        pairs = zip(options.inputs, distinct_names(options.inputs), strict=True)
+        sequences = [{"video": video, "name": name, **extras} for video, name in pairs]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
     return resolved(config, Path.cwd(), here=here)
 

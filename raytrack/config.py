@@ -24,7 +24,9 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
-    """One sequence of a job: where its footage is and what it is called. A video, videos of a rig, or part of a dataset.
+    """One sequence of a job: where its footage is and what it is called.
+
+    It is a video, or the videos of several cameras, or part of a dataset.
 
     Paths are relative to the job file; ``assets:NAME`` is a file that ships with raytrack.
     """
@@ -35,8 +37,8 @@ class SequenceConfig:
     """Of two or more cameras that stand still and record the same frames at the same times: where they stand and their
     focal lengths are found with the head. Video files or folders of images."""
     name: str = ""
-    """Names the sequence's folders; by default the video's name, what the names of several videos begin with, or subject
-    and sequence of a dataset."""
+    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share,
+    or subject and sequence of a dataset."""
     dataset: str = "monocular"
     """With `root`: `nersemble-v1` or `nersemble-v2`; else any name."""
     root: str = ""
@@ -65,8 +67,8 @@ class SequenceConfig:
         """
         if sum(map(bool, (self.video, self.videos, self.root))) != 1:
             raise ValueError(
-                "a sequence needs either a `video`, the `videos` of several cameras, or the `root` of a dataset with what "
-                "is meant of it"
+                "a sequence needs either a `video`, the `videos` of several cameras, or the `root` of a dataset with "
+                "what is meant of it"
             )
         if len(self.videos) == 1 or len(set(self.videos)) < len(self.videos):
             raise ValueError(f"`videos` are those of two or more cameras, got {', '.join(self.videos)}")
@@ -226,7 +228,7 @@ class RunConfig:
                     "take matting `given` or `auto`, or leave out the masks"
                 )
             if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_calibrated:
-                remedy = "several videos have none, so choose another method" if sequence.videos else "name it as `plate`"
+                remedy = "several videos have none: choose another method" if sequence.videos else "name it as `plate`"
                 raise ConfigError(
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: {remedy}"
                 )

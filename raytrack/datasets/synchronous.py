@@ -81,9 +81,7 @@ def unknown_calibration(size_hw: tuple[int, int]) -> Calibration:
     Args:
         size_hw: Of its pictures.
     """
-    return Calibration(
-        intrinsics=np.full((3, 3), np.nan), cam_from_world=np.full((3, 4), np.nan), size_hw=size_hw
-    )
+    return Calibration(intrinsics=np.full((3, 3), np.nan), cam_from_world=np.full((3, 4), np.nan), size_hw=size_hw)
 
 
 def _common_frames(sources: dict[str, Source], where: str) -> int:
@@ -96,8 +94,8 @@ def _common_frames(sources: dict[str, Source], where: str) -> int:
     least, most = min(counts.values()), max(counts.values())
     if most - least > _MOST_LEFT_OUT * most:
         raise InputError(
-            f"{where}: the cameras of a rig record the same frames, but these have {_listed(counts)}: cut the videos to "
-            "the same stretch, beginning with the same frame"
+            f"{where}: the cameras of a rig record the same frames, but these have {_listed(counts)}: cut the videos "
+            "to the same stretch, beginning with the same frame"
         )
     if most > least:
         logger.warning("%s: cameras have %s frames: the first %d of each are taken", where, _listed(counts), least)
@@ -120,8 +118,8 @@ def _check_times(sources: dict[str, Source], count: int, where: str) -> None:
             frame = int(np.argmax(apart > _MOST_APART * duration))
             raise InputError(
                 f"{where}: cameras {reference} and {camera} do not record at the same times: frame {frame} is "
-                f"{elapsed[frame]:.3f} s after the first in one and {own[frame]:.3f} s in the other; bring the videos to "
-                "one frame rate"
+                f"{elapsed[frame]:.3f} s after the first in one and {own[frame]:.3f} s in the other; bring the videos "
+                "to one frame rate"
             )
 
 

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.fit.block_system import BlockSystem
 from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, moved_camera, without_place
-from raytrack.fit.landmark_fit import FOCAL_PRIOR_WEIGHT, LandmarkFitter, LandmarkSolution
-from raytrack.fit.landmark_targets import RigTargets
+from raytrack.fit.landmark_fit import FOCAL_PRIOR_WEIGHT, LandmarkFitter, LandmarkSolution, Posed
+from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets
 from raytrack.geometry.camera import Camera
 
 FOCAL_SPREAD_WEIGHT = 20.0
@@ -45,7 +46,9 @@ class FocalPrior:
     first_px: tuple[float, ...]
     """First guess of each camera's."""
 
-    def quadratic(self, cameras: Sequence[Camera]) -> tuple[float, Float[Tensor, "views views"], Float[Tensor, " views"]]:
+    def quadratic(
+        self, cameras: Sequence[Camera]
+    ) -> tuple[float, Float[Tensor, "views views"], Float[Tensor, " views"]]:
         """Value, curvature and slope in the cameras' log focal lengths."""
         logs = torch.tensor([focal_px_of(camera) for camera in cameras]).log() - torch.tensor(self.first_px).log()
         count = len(logs)
@@ -116,11 +119,14 @@ class CameraFitter(LandmarkFitter):
         )
         return CameraSolution(views=views, solution=solution)
 
-    def _rig_cost(self, posed, rows: Tensor, shape: Tensor, views: RigTargets, prior: FocalPrior) -> float:  # noqa: ANN001
+    def _rig_cost(self, posed: Posed, rows: Tensor, shape: Tensor, views: RigTargets, prior: FocalPrior) -> float:
         focal = prior.quadratic([_camera(view) for view in views])[0]
         return self._cost(posed, rows, shape, 1.0, 1.0, views) + len(rows) * focal
 
-    def _rig_system(self, posed, rows: Tensor, shape: Tensor, views: RigTargets, pivots, prior: FocalPrior, held: int):  # noqa: ANN001, ANN202
+    def _rig_system(
+        self, posed: Posed, rows: Tensor, shape: Tensor, views: RigTargets, pivots: Sequence[Tensor], prior: FocalPrior,
+        held: int,
+    ) -> BlockSystem:  # fmt: skip
         system = self._system(posed, rows, shape, 1.0, 1.0, views, shared=True, pivots=pivots)
         _, curvature, slope = prior.quadratic([_camera(view) for view in views])
         first = len(shape)
@@ -131,13 +137,13 @@ class CameraFitter(LandmarkFitter):
         system.shared_block[place, place] += _HELD
         return system
 
-    def _pivot(self, posed, view) -> Float[Tensor, "3"]:  # noqa: ANN001
+    def _pivot(self, posed: Posed, view: LandmarkTargets) -> Float[Tensor, "3"]:
         """The middle of the head over all frames in a view's camera axes."""
         points = torch.cat([self._points(surface) for surface in posed.surfaces])
         return _camera(view).cam_points(points).mean(dim=0)
 
 
-def _camera(view) -> Camera:  # noqa: ANN001
+def _camera(view: LandmarkTargets) -> Camera:
     if view.calibrated is None:
         raise ValueError("a view needs a camera to start from")
     return view.calibrated

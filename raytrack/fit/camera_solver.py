@@ -18,7 +18,7 @@ from raytrack.fit.camera_fit import FocalPrior
 from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, moved_camera, without_place
 from raytrack.fit.evidence import evidence
 from raytrack.fit.rig import packed, unpacked
-from raytrack.fit.row_solver import DAMPING, RowSolver, _Setting
+from raytrack.fit.row_solver import DAMPING, RowSolver, Setting
 from raytrack.fit.row_terms import ViewShares, ViewTerms
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface
@@ -70,7 +70,7 @@ class CameraSolver(RowSolver):
         before = self._error(current, shared, numbers)
         generators = [np.random.default_rng([self.problem.seed, 1, round_index, frame]) for frame in numbers]
         for blur_px in blur_schedule_px:
-            setting = _Setting.create(self.problem, shared.with_values(cameras=cameras))
+            setting = Setting.create(self.problem, shared.with_values(cameras=cameras))
             surfaces = [self._pose(setting, row) for row in current]
             system, pivots = self._system(setting, surfaces, current, numbers, blur_px, generators, cameras, prior)
             step_rows, step_cameras = system.solve(DAMPING)
@@ -87,7 +87,7 @@ class CameraSolver(RowSolver):
         return CameraResult(rows=moved, cameras=cameras, first_error=before, last_error=after)
 
     def _error(self, rows: Tensor, shared: SharedParameters, numbers: Sequence[int]) -> float:
-        setting = _Setting.create(self.problem, shared)
+        setting = Setting.create(self.problem, shared)
 
         def one(index: int) -> float:
             surface, frame = self._pose(setting, rows[index]), numbers[index]
@@ -98,7 +98,7 @@ class CameraSolver(RowSolver):
 
     def _system(
         self,
-        setting: _Setting,
+        setting: Setting,
         surfaces: list[PosedSurface],
         rows: Tensor,
         numbers: Sequence[int],
@@ -140,7 +140,7 @@ class CameraSolver(RowSolver):
 
     def _frame(
         self,
-        setting: _Setting,
+        setting: Setting,
         surface: PosedSurface,
         frame: int,
         blur_px: float,
@@ -159,8 +159,10 @@ class CameraSolver(RowSolver):
         matrix, gradient = torch.zeros(size, size), torch.zeros(size)
         for number in views:
             view = problem.views[number]
-            terms = ViewTerms(view=view, frame=frame, camera=setting.camera(number, frame), surface=surface,
-                              masks=self._masks, weights=problem.weights, shares=shares, pivot=pivots[number])  # fmt: skip
+            terms = ViewTerms(
+                view=view, frame=frame, camera=setting.camera(number, frame), surface=surface, masks=self._masks,
+                weights=problem.weights, shares=shares, pivot=pivots[number],
+            )  # fmt: skip
             drawing = self._draw(setting, surface, number, frame)
             own = terms.normal_equations(drawing, view.unit_px * blur_px, problem.num_samples, generator)
             first = columns + NUM_CAMERA_PARAMETERS * number

@@ -126,9 +126,7 @@ class TrackingFrames:
             place=0 if observation.calibrated is None else observation.calibrated.index,
         )
 
-    def camera(
-        self, focal_px: Float[Tensor, "*batch"], cameras: Float[Tensor, "cameras 3 7"] | None = None
-    ) -> Camera:
+    def camera(self, focal_px: Float[Tensor, "*batch"], cameras: Float[Tensor, "cameras 3 7"] | None = None) -> Camera:
         """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:

@@ -49,7 +49,7 @@ class LandmarkSolution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Posed:
+class Posed:
     """Posed landmark vertices of some frames, and how far each view's projections are off."""
 
     surfaces: list[PosedSurface]
@@ -186,22 +186,22 @@ class LandmarkFitter:
             result[number] = np.where(view.seen, (percent * view.weights).sum(axis=1) / total, np.nan)
         return result
 
-    def _posed(self, rows: Tensor, shape: Tensor, focal_px: Focals, views: RigTargets) -> _Posed:
+    def _posed(self, rows: Tensor, shape: Tensor, focal_px: Focals, views: RigTargets) -> Posed:
         neutral, joints = self.head.identity(shape)
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
         points = self.head.landmarks_world(world, self._embedding)
         residuals = [view.camera(focal_px).project(points).numpy() - view.positions_px for view in views]
-        return _Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
+        return Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
 
-    def _cost(self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
+    def _cost(self, posed: Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
               views: RigTargets) -> float:  # fmt: skip
         per_frame = self._frame_costs(posed, rows, views)
         of_shape = len(rows) * SHAPE_WEIGHT * float(shape.square().sum())
         of_focal = (_focal_prior(views) * np.log(focal_px / first_focal_px) ** 2).sum()
         return float(per_frame.sum() + of_shape + of_focal)
 
-    def _frame_costs(self, posed: _Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
+    def _frame_costs(self, posed: Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
         data = np.zeros(len(rows), np.float32)
         for view, residual in zip(views, posed.residuals_px, strict=True):
             percent = np.linalg.norm(residual, axis=-1) * (100 / view.face_size_px[:, None])
@@ -209,7 +209,7 @@ class LandmarkFitter:
         return data / _total_weights(views) + self.prior.value(rows).numpy()
 
     def _system(
-        self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
+        self, posed: Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
         views: RigTargets, *, shared: bool, pivots: Sequence[Tensor] = (),
     ) -> BlockSystem:  # fmt: skip
         focal_prior, num_cameras = _focal_prior(views), NUM_CAMERA_PARAMETERS * len(pivots)

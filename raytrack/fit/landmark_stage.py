@@ -152,7 +152,13 @@ def _trust_in_fixed(views: SequenceViews) -> Float[np.ndarray, "views frames lan
     return (views.detected_by_view[..., None] & fixed).astype(np.float32)
 
 
-def targets_of(views: SequenceViews, weights: np.ndarray) -> RigTargets:
+def targets_of(views: SequenceViews, weights: Float[np.ndarray, "views frames landmarks"]) -> RigTargets:
+    """What the landmark fit is given of all views.
+
+    Args:
+        views: With their cameras, where they are known.
+        weights: Trust per point.
+    """
     return tuple(
         LandmarkTargets(
             positions_px=views.landmarks_px(number),
@@ -187,8 +193,16 @@ def agreeing_views(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, sh
     return tuple(view.with_weights(view.weights * own[:, None]) for view, own in zip(targets, agreeing, strict=True))
 
 
-def pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> np.ndarray:
-    """Pitch and yaw in radians, and mouth opening over face height in the view that sees the face best."""
+def pose_features(
+    rows: Float[Tensor, "frames columns"], targets: RigTargets, views: SequenceViews
+) -> Float[np.ndarray, "frames 3"]:
+    """Pitch and yaw in radians, and mouth opening over face height in the view that sees the face best.
+
+    Args:
+        rows: Of the timesteps with a face.
+        targets: Of those.
+        views: The sequence.
+    """
     numbers = np.flatnonzero(views.detected)
     scores = np.stack([np.where(view.detected, view.scores, -1) for view in views.observations])[:, numbers]
     every = np.arange(len(numbers))

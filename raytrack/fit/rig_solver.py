@@ -101,8 +101,9 @@ def solve_cameras(
     first = _first_cameras(everything, placed, reference, focals_px)
     targets = _with_cameras(everything, first)
     chosen = _key_frames(solver, targets, config.num_key_frames)
-    found = solver.solve(select(targets, chosen), FocalPrior(first_px=focals_px), reference)
-    solver.check(found)
+    key_targets = select(targets, chosen)
+    found = solver.solve(key_targets, FocalPrior(first_px=focals_px), reference)
+    solver.check(found, key_targets)
     return found.cameras
 
 
@@ -130,19 +131,28 @@ class _Solver:
             for view in targets
         )
 
-    def check(self, found: CameraSolution) -> None:
+    def check(self, found: CameraSolution, targets: RigTargets) -> None:
         """Say where the cameras are; warn of what does not fit together, refuse what cannot be.
+
+        Args:
+            found: The cameras.
+            targets: All detections of the frames that they were found by.
 
         Raises:
             InputError: No head can be where all cameras see one.
         """
-        errors = self.fitter.errors_percent(found.views, found.solution.rows, found.solution.shape, 1.0)
+        rows, shape = found.solution.rows, found.solution.shape
+        everything = self._visible(_with_cameras(targets, found.cameras), rows)
+        errors = self.fitter.errors_percent(everything, rows, shape, 1.0)
         typical = float(np.nanmedian(errors))
-        if typical > IMPOSSIBLE_PERCENT:
-            raise InputError(
-                f"the cameras cannot be placed: no head fits all views (landmarks are {typical:.0f} % of the face "
-                "off); they must stand still, show the same person and have recorded the same frames at the same times"
-            )
+        for number, own in enumerate(errors):
+            off = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
+            if off > IMPOSSIBLE_PERCENT:
+                raise InputError(
+                    f"{self.views.name(number)} cannot be placed: no head fits what it and the others see (landmarks "
+                    f"are {off:.0f} % of the face off); cameras must stand still, show the same person and have "
+                    "recorded the same frames at the same times"
+                )
         if typical > _SUSPICIOUS_PERCENT:
             logger.warning(
                 "the cameras agree badly (landmarks are %.0f %% of the face off): do they stand still, and have they "

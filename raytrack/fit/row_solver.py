@@ -125,7 +125,7 @@ class RowSolver:
             raise ValueError("frames solved together must not be neighbours")
         if hidden := [number for number in numbers if not self._views_of(number)]:
             raise ValueError(f"no view shows the head in frames {hidden}")
-        setting = _Setting.create(self.problem, shared)
+        setting = Setting.create(self.problem, shared)
         result = rows.clone()
         first, last = np.zeros(len(numbers)), np.zeros(len(numbers))
 
@@ -149,7 +149,7 @@ class RowSolver:
 
     def _solve_frame(
         self,
-        setting: "_Setting",
+        setting: "Setting",
         before: Float[Tensor, "frames columns"],
         frame: int,
         links: list[tuple[int, float]],
@@ -185,11 +185,11 @@ class RowSolver:
         """Views that show the head."""
         return [number for number, view in enumerate(self.problem.views) if view.frames.present[frame]]
 
-    def _pose(self, setting: "_Setting", row: Float[Tensor, " columns"]) -> PosedSurface:
+    def _pose(self, setting: "Setting", row: Float[Tensor, " columns"]) -> PosedSurface:
         (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
         return surface
 
-    def _draw(self, setting: "_Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
+    def _draw(self, setting: "Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
         frames = self.problem.views[view].frames
         camera, target = setting.camera(view, frame), frames.targets([frame])
         light = setting.shared.light_in(int(self.problem.groups.light[frame]), frames.place)
@@ -197,7 +197,7 @@ class RowSolver:
 
     def _normal_equations(
         self,
-        setting: "_Setting",
+        setting: "Setting",
         surface: PosedSurface,
         frame: int,
         drawn_views: Sequence[int],
@@ -241,7 +241,7 @@ def view_turns(views: Sequence[int], num_iterations: int, first: int) -> list[li
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Setting:
+class Setting:
     """Shared parameters, unpacked once per pass."""
 
     shared: SharedParameters
@@ -252,7 +252,8 @@ class _Setting:
     focal_group: Int[np.ndarray, " frames"]
 
     @classmethod
-    def create(cls, problem: RowProblem, shared: SharedParameters) -> "_Setting":
+    def create(cls, problem: RowProblem, shared: SharedParameters) -> "Setting":
+        """Of what is held fixed."""
         neutral, joints = problem.head.identity(shared.shape)
         focals_px = shared.log_focal.exp()
         return cls(

@@ -146,7 +146,8 @@ def _videos_digests(sequence: SequenceConfig, fields: frozenset[str], digests: D
     if "video" in fields:
         # Cameras are called after their videos.
         names = rig_names(sequence.videos)[1]
-        parts = [f"{name}\0{content_sha256(video, digests)}\0" for name, video in zip(names, sequence.videos, strict=True)]
+        contents = [content_sha256(video, digests) for video in sequence.videos]
+        parts = [f"{name}\0{content}\0" for name, content in zip(names, contents, strict=True)]
         found["video"] = hashlib.sha256("".join(parts).encode()).hexdigest()
     return found
 

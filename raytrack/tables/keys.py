@@ -87,7 +87,10 @@ def rig_names(sources: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         sources: Paths as job files and command lines have them, two or more.
     """
     names = [footage_name(source) for source in sources]
-    common = os.path.commonprefix(names)
+    same = 0
+    while all(name[same : same + 1] == names[0][same : same + 1] != "" for name in names):
+        same += 1
+    common = names[0][:same]
     common = common[: max((common.rfind(sign) for sign in _SEPARATORS), default=-1) + 1]
     cameras = [safe_name(name[len(common) :]) for name in names]
     shared = safe_name(common.rstrip(_SEPARATORS)) if common.rstrip(_SEPARATORS) else names[0]
