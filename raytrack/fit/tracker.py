@@ -27,7 +27,7 @@ from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera, packed, unpacked
 from raytrack.fit.rig_solver import solved_views
-from raytrack.fit.schedule import RowStage, SharedStage, Stage
+from raytrack.fit.schedule import CameraStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
@@ -151,7 +151,7 @@ def _fit(
 
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
-    return isinstance(stage, RowStage | SharedStage) and not stage.always
+    return isinstance(stage, RowStage | CameraStage | SharedStage) and not stage.always
 
 
 def _landmarks(runner: StageRunner) -> FitState:

@@ -162,7 +162,7 @@ def test_only_solved_rigs_have_camera_stages():
         return default_schedule(TrackConfig(rounds=2), 100, **kind)
 
     solved = [stage.name for stage in stages(calibrated=True, solved=True) if isinstance(stage, CameraStage)]
-    assert solved == ["cameras_0", "cameras_1"]
+    assert solved == ["cameras_first_0", "cameras_first_1", "cameras_first_2", "cameras_0", "cameras_1"]
     assert not any(isinstance(stage, CameraStage) for stage in (*stages(), *stages(calibrated=True)))
 
 
