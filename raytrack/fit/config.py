@@ -87,6 +87,18 @@ class TrackConfig:
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
     rounds: int = 3
     """Most rounds of (Gauss–Newton rows, Adam epochs of shared parameters); fewer when converged."""
+    held_out_every: int = 0
+    """Keep the last of every so many frames (2: the odd ones, counted from 0) from what frames share: identity,
+    offsets, texture, light and focal length never see them, and their rows are fitted with all that held. The scores
+    then tell how good it is where it was not fitted. 0: none."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Ids of cameras of a calibrated rig that nothing is fitted to; they are drawn and scored all the same."""
+    shared_frames: int = 300
+    """Frames from which everything that all frames share is fitted: of a longer sequence of one camera so many are
+    chosen, spread over time and over the head's poses."""
+    segment_frames: int = 500
+    """A longer sequence of one camera is tracked in segments of at most so many frames, on as many machines as there
+    are; 0: never. Changes no result."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -112,6 +124,8 @@ class TrackConfig:
             "num_key_frames": 1,
             "rounds": 1,
             "num_threads": 1,
+            "shared_frames": 2,
+            "segment_frames": 0,
             "seed": 0,
         }
         for name, smallest in least.items():
@@ -123,5 +137,9 @@ class TrackConfig:
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
         if self.rounds > 3:
             raise ValueError(f"track.rounds must be at most 3, got {self.rounds}")
+        if self.held_out_every < 0 or self.held_out_every == 1:
+            raise ValueError(f"track.held_out_every must be 0, or 2 or more, got {self.held_out_every}")
+        if self.held_out_every and (self.preset == "vhap" or self.landmarks_only):
+            raise ValueError("track.held_out_every goes with the default preset and with photometry only")
         if not 0.3 <= self.focal_ratio <= 20:
             raise ValueError(f"track.focal_ratio must be between 0.3 and 20, got {self.focal_ratio}")

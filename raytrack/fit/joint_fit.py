@@ -33,28 +33,35 @@ class JointFit:
 class JointFitter:
     """Fits a head's identity and rows; what a rig's cameras cannot see of it counts nothing."""
 
-    def __init__(self, head: HeadModel, embedding: str, focal_px: float) -> None:
+    def __init__(
+        self, head: HeadModel, embedding: str, focal_px: float, shape: Float[Tensor, " shapes"] | None = None
+    ) -> None:
         """Prepare a head.
 
         Args:
             head: Carries the landmarks.
             embedding: Which of the head's landmarks are fitted.
             focal_px: Of an uncalibrated camera, to start from.
+            shape: The identity, where it is known and not to be found.
         """
         self.landmarks = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
         self.visibility = LandmarkVisibility.create(self.landmarks.head, embedding)
         self.focal_px = focal_px
-        self._shape = torch.zeros(head.num_shapes)
+        self._holds_shape = shape is not None
+        self._shape = torch.zeros(head.num_shapes) if shape is None else shape
 
     def first_rows(self, targets: RigTargets) -> Float[Tensor, "frames columns"]:
         """Rigid poses of the head's own identity."""
         return initial_rows(self.landmarks.head, self._shape, targets, self.focal_px)
 
     def fit(self, targets: RigTargets) -> JointFit:
-        """Rows and identity together, and the focal length of an uncalibrated camera."""
+        """Rows and identity together, unless that is known, and the focal length of an uncalibrated camera."""
         rows = self.first_rows(targets)
         visible = self.visible(targets, rows, self.focal_px)
-        return JointFit(targets=visible, solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px))
+        return JointFit(
+            targets=visible,
+            solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape),
+        )
 
     def roughly(self, targets: RigTargets) -> JointFit:
         """Rows alone, of the head's own identity, in a few iterations."""

@@ -129,6 +129,7 @@ class LandmarkFitter:
         *,
         max_iterations: int = 30,
         tolerance: float = 2e-4,
+        hold_shape: bool = False,
     ) -> LandmarkSolution:
         """Rows and identity together, and the focal length of an uncalibrated camera.
 
@@ -139,6 +140,7 @@ class LandmarkFitter:
             focal_px: Starting focal length, also the centre of its prior; of all groups or of each.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
+            hold_shape: Leave the identity as it is.
         """
         damping, num_shapes = _FIRST_DAMPING, len(shape)
         focals = first_focals = np.broadcast_to(focal_px, (views[0].num_groups,)).astype(np.float64)
@@ -150,6 +152,7 @@ class LandmarkFitter:
             iteration += 1
             if system is None:
                 system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
+                system = system.holding(num_shapes) if hold_shape else system
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]

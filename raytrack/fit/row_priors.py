@@ -20,7 +20,7 @@ _JAW_CLOSING = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RowPrior:
-    """Weighted squares of row parameters, of their excess over their range (expressions), and of the eyes' difference."""
+    """Weighted squares of row parameters, of expressions beyond their range, and of the eyes' difference."""
 
     squares: Float[Tensor, " columns"]
     expression_range: float

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from raytrack.fit.config import TrackConfig
 
 ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+FrameChoice = Literal["shared", "others", "all"]
+"""Which frames' rows a stage moves: of a long sequence those that everything shared is fitted to, the others, or all;
+of a short one they are all the same frames (`raytrack.fit.frame_choice`)."""
 COMPONENTS = "texture_coefficients"
 """Field of `SharedParameters`: principal components of albedo, of heads that have some."""
 
@@ -20,6 +24,7 @@ class RowStage:
     round_index: int
     always: bool = False
     """Run even when the rounds have converged."""
+    frames: FrameChoice = "shared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class SharedStage:
     """Factor on the configured weight."""
     colours_only: bool = False
     texture_rate: float = 1e-2
+    light_rate: float = 5e-3
     always: bool = False
 
 
@@ -80,6 +86,13 @@ _ROUNDS = (
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
+_ROUNDS_OF_KNOWN_IDENTITY = ((6, 5, 4, 3, 2, 1, 0), (1, 0))
+_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES = 120, 96
+_FIRST_LIGHT_RATE = 2e-2
+_CATCH_UP = ((6, 5, 4, 3, 2, 1, 0), (1, 0, 0))
+"""Blur schedules of the frames of a long sequence that take no part in the rounds."""
+
+
 def default_schedule(
     config: TrackConfig,
     num_pictures: int,
@@ -87,6 +100,8 @@ def default_schedule(
     calibrated: bool = False,
     solved: bool = False,
     components: bool = False,
+    long: bool = False,
+    known_identity: bool = False,
 ) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
@@ -96,7 +111,11 @@ def default_schedule(
         calibrated: Whether the focal length is known.
         solved: Whether the cameras are those of an uncalibrated rig, as landmarks gave them.
         components: Whether the head's principal components of albedo take part.
+        long: Whether what frames share is fitted to some of them alone: the others then catch up before the last rows.
+        known_identity: Whether shape, offset and texture are given: light and focal length are all that is left.
     """
+    if known_identity:
+        return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, solved=solved, long=long)
     colours = ("texture", "light", "gains") if solved else ("texture", "light")
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
@@ -114,13 +133,15 @@ def default_schedule(
         stages[1:1] = _placing_stages(num_pictures)
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
         if solved:
-            stages.append(CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=_PLACING_TURNS + index))
+            stages.append(
+                CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=_PLACING_TURNS + index)
+            )
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
                         offset_laplacian=laplacian)
         )  # fmt: skip
-    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
+    stages.extend(_last_rows(config, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
 
@@ -137,6 +158,39 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
                         num_epochs=_FIRST_PICTURES / num_pictures, texture_rate=3e-2, always=True),
         ]  # fmt: skip
     return stages
+
+
+def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
+    """The rows of all frames, when what they share is known; those that took no part so far catch up first."""
+    stages = []
+    for index, blur in enumerate(_CATCH_UP if long else ()):
+        name, number = f"catch_up_{index}", config.rounds + 1 + index
+        stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
+    stages.append(
+        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
+    )
+    return stages
+
+
+def _schedule_of_known_identity(
+    config: TrackConfig, num_pictures: int, *, calibrated: bool, solved: bool, long: bool
+) -> tuple[Stage, ...]:
+    """Light first, then rows and what is left of the shared parameters in turn, rows once more."""
+    left = ("light",) if calibrated else ("light", "log_focal")
+    first: tuple[str, ...] = ("light",)
+    if solved:
+        left, first = (*left, "gains"), (*first, "gains")
+    stages: list[Stage] = [
+        SharedStage(name="light_init", optimise=first, num_epochs=_FIRST_LIGHT_PICTURES / num_pictures,
+                    batch_size=4, decay=1.0, colours_only=True, always=True, light_rate=_FIRST_LIGHT_RATE),
+    ]  # fmt: skip
+    for index, blur in enumerate(_ROUNDS_OF_KNOWN_IDENTITY):
+        if solved:
+            stages.append(CameraStage(name=f"cameras_{index}", blur_schedule_px=blur, round_index=index, always=True))
+        stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
+        epochs = max(1.0, _FEWEST_LIGHT_PICTURES / num_pictures)
+        stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
+    return (*stages, *_last_rows(config, long=long))
 
 
 def with_components(stages: Sequence[Stage]) -> tuple[Stage, ...]:

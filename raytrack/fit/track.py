@@ -26,6 +26,8 @@ texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the
 head_name           () str              ours
 head_sha256         () str              ours: of the head's file
 format_version      () int              ours
+held_out            (T,) bool           ours: frames that what is shared has not seen; absent where there are none
+held_out_cameras    (H,) str            ours: cameras that nothing was fitted to; absent where there are none
 camera_id           (C,) str            ours, rigs only, as all below
 camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
@@ -52,7 +54,7 @@ from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
 FORMAT_VERSION = 1
-_TEXTURE_STEPS = 65535
+TEXTURE_STEPS = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,10 @@ class Track:
     capture_from_world: Float[Tensor, "3 3"] | None = None
     """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
     that is not known."""
+    held_out: Bool[Tensor, " frames"] | None = None
+    """Frames that shape, offsets, texture, light and focal length were fitted without; None: there are none."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Ids of the rig's cameras that nothing was fitted to."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree.
@@ -200,6 +206,10 @@ class Track:
             arrays["lights_per_frame"] = _floats(self.lights_per_frame)
         if self.focal_px_per_frame is not None:
             arrays["focal_px_per_frame"] = _floats(self.focal_px_per_frame)
+        if self.held_out is not None:
+            arrays["held_out"] = self.held_out.numpy().astype(bool)
+        if self.held_out_cameras:
+            arrays["held_out_cameras"] = np.array(self.held_out_cameras, dtype=np.str_)
         write_npz(path, arrays)
 
     def vhap_arrays(self, base_albedo: Float[Tensor, "base base 3"]) -> dict[str, np.ndarray]:
@@ -218,7 +228,7 @@ class Track:
             "eyes_pose": _floats(parameters.eyes_pose),
             "shape": _floats(self.shape),
             "expr": _floats(parameters.expression),
-            "tex_extra": _floats((self._texture_steps() / _TEXTURE_STEPS - own).permute(2, 0, 1)),
+            "tex_extra": _floats((self._texture_steps() / TEXTURE_STEPS - own).permute(2, 0, 1)),
             "lights": _floats(self.lights),
             "timestep_id": np.array(self.timestep_ids, dtype=np.str_),
             "image_size": np.array(self.size_hw, np.int64),
@@ -234,7 +244,7 @@ class Track:
 
     def _texture_steps(self) -> Float[Tensor, "size size 3"]:
         """The texture in whole steps of 1 / 65535."""
-        return (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
+        return (self.texture.clamp(0, 1) * TEXTURE_STEPS).round()
 
     @classmethod
     def load(cls, path: Path) -> "Track":
@@ -263,7 +273,7 @@ class Track:
             ),
             shape=tensors["shape"],
             static_offset=tensors.get("static_offset"),
-            texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(_TEXTURE_STEPS)),
+            texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(TEXTURE_STEPS)),
             texture_coefficients=tensors.get("tex"),
             lights=tensors["lights"],
             focal_px=float(arrays["focal_length"][0]) * max(height, width) if "focal_length" in arrays else None,
@@ -278,6 +288,8 @@ class Track:
             group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
             lights_per_frame=tensors.get("lights_per_frame"),
             focal_px_per_frame=tensors.get("focal_px_per_frame"),
+            held_out=torch.from_numpy(arrays["held_out"].astype(bool)) if "held_out" in arrays else None,
+            held_out_cameras=tuple(str(item) for item in arrays.get("held_out_cameras", ())),
         )
 
 

@@ -1,9 +1,9 @@
 """Motion of the shoulders against the head: three expressions that every head with named expressions gets.
 
 People push the head forwards and draw it back, to the sides and up and down, without turning it: the whole cervical
-spine bends twice. One neck joint cannot do that; without these, collar and shoulders lag behind the head by centimetres.
-Heads whose expressions are principal components, such as FLAME's, keep theirs: readers of their parameters know no
-others.
+spine bends twice. One neck joint cannot do that; without these, collar and shoulders lag behind the head by
+centimetres. Heads whose expressions are principal components, such as FLAME's, keep theirs: readers of their parameters
+know no others.
 """
 
 from dataclasses import replace

@@ -82,7 +82,7 @@ def test_every_camera_is_drawn_and_exported(out):
     document = json.loads((out / "export/anna/transforms.json").read_text())
     assert {frame["camera_id"] for frame in document["frames"]} == set(CAMERAS)
     for name in CAMERAS:
-        assert len(list((out / f"render/anna/cam_{name}").rglob("*.png"))) > 0
+        assert len(list((out / f"render/anna/color/cam_{name}").glob("*.png"))) == rig.NUM_FRAMES
         assert len(list((out / f"frames/anna/images/cam_{name}").glob("*.png"))) == rig.NUM_FRAMES
     assert (out / "preview/anna.mp4").stat().st_size > 1000
 
@@ -98,7 +98,15 @@ def test_videos_that_are_no_rig_are_refused_in_words(out, tmp_path):
     frames = [np.full((*SIZE_HW, 3), 90, np.uint8)] * rig.NUM_FRAMES
     write_video(tmp_path / "anna_wall.mp4", frames, 25)
     said = raytrack(
-        "track", first, second, tmp_path / "anna_wall.mp4", "--rig", "--out", tmp_path / "out", "--sequential", expected=1
+        "track",
+        first,
+        second,
+        tmp_path / "anna_wall.mp4",
+        "--rig",
+        "--out",
+        tmp_path / "out",
+        "--sequential",
+        expected=1,
     )
     assert "camera wall cannot be placed: it sees the face in no frame; leave it out" in said
     assert torch.is_tensor(rig.truth(rig.SEQUENCES[0]))

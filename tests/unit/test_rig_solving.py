@@ -72,7 +72,9 @@ def test_cameras_are_chained_over_shared_timesteps():
 def test_the_cameras_rates_are_its_motions_derivatives():
     torch.manual_seed(0)
     camera = monocular_camera(torch.tensor(500.0, dtype=torch.float64), (300, 200))
-    camera = dataclasses.replace(camera, intrinsics=camera.intrinsics + torch.tensor([[0, 0, 7.0], [0, 9, 3], [0, 0, 0]]))
+    camera = dataclasses.replace(
+        camera, intrinsics=camera.intrinsics + torch.tensor([[0, 0, 7.0], [0, 9, 3], [0, 0, 0]])
+    )
     points = 0.1 * torch.randn(20, 3, dtype=torch.float64)
     pivot = camera.cam_points(points).mean(dim=0)
     zero = torch.full((7,), 1e-9, dtype=torch.float64)
