@@ -147,8 +147,11 @@ def default_schedule(
 
 
 def _placing_stages(num_pictures: int) -> list[Stage]:
-    """Cameras, rows and colours in turn: landmarks leave cameras some degrees off, for they are poor on faces seen from
-    the side, and identity and offsets must not learn to make up for that."""
+    """Cameras, rows and colours in turn.
+
+    Landmarks leave cameras some degrees off, for they are poor on faces seen from the side; identity and offsets must
+    not learn to make up for that.
+    """
     stages: list[Stage] = []
     for turn in range(_PLACING_TURNS):
         stages += [
