@@ -67,6 +67,9 @@ class TrackConfig:
     """`default`: Gauss–Newton for what belongs to a frame, Adam for what frames share. `vhap`: VHAP's Adam schedule."""
     static_offset: bool = True
     """Per-vertex offsets of the subject's neutral head. Without them hair counts as occluded."""
+    perturbation: bool = True
+    """Align outlines by the looks of whole regions (VHAP's region perturbation) where there is no matte. Off, colours
+    alone place them, and heads shrink. The `vhap` preset always perturbs."""
     landmarks_only: bool = False
     """Fit pose, identity and expression to the landmarks alone: no texture, no light, no offsets."""
     occluded: tuple[str, ...] = ()

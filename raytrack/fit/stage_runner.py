@@ -274,10 +274,10 @@ class StageRunner:
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = pictures.epoch(generator, stage.batch_size)
         left = self._num_steps(stage, state) - unit * len(batches)
-        shared, errors = state.shared, []
+        rows, shared, errors = state.rows, state.shared, []
         for batch in batches[:left]:
-            shared, error = optimiser.step(
-                state.rows,
+            rows, shared, error = optimiser.step(
+                rows,
                 shared,
                 batch,
                 stage.optimise,
@@ -288,7 +288,8 @@ class StageRunner:
             )
             errors.append(error)
         mean = float(torch.stack(errors).mean())
-        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
+        errors_so_far = (*state.unit_errors, mean)
+        return replace(state, rows=rows, shared=shared, adam=optimiser.state(), unit_errors=errors_so_far)
 
     def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
@@ -300,7 +301,7 @@ class StageRunner:
         optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
-            shared, error = optimiser.step(
+            _, shared, error = optimiser.step(
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
@@ -331,7 +332,7 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
-                perturbation=RegionPerturbation.create(self.head),
+                perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
             )

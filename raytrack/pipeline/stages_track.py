@@ -21,7 +21,7 @@ from raytrack.pipeline.stages_segments import (
     teller,
     tracking_config,
 )
-from raytrack.pipeline.track_rows import camera_rows, scores_row, solved_rows, static_row, track_rows
+from raytrack.pipeline.track_rows import camera_rows, event_rows, scores_row, solved_rows, static_row, track_rows
 from raytrack.tables.schemas import EXPORTS
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
@@ -41,13 +41,14 @@ def track(context: StageContext) -> StageOutput:
     from raytrack.fit.track import Track
     from raytrack.fit.tracker import track_sequence
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_views
+    from raytrack.pipeline.observation import read_sequence
 
     torch_device(context)  # refuses at once where the renderer would need a GPU that is not there
     head = load_head(context.head)
     fit = joined_track(context) if context.parts["track_segments"] else track_sequence
+    observed = read_sequence(context)
     fitted = fit(
-        read_views(context),
+        observed.views,
         head,
         tracking_config(context),
         checkpoint_folder=context.checkpoint_folder,
@@ -60,7 +61,7 @@ def track(context: StageContext) -> StageOutput:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = save_track(path, fitted, head)
     saved = Track.load(path)
-    also = {"track_static": static_row(saved, track_path(context.name))}
+    also = {"track_static": static_row(saved, track_path(context.name)), "events": event_rows(observed.events)}
     if context.sequence.videos:
         also["track_cameras"] = solved_rows(saved)
     return StageOutput(

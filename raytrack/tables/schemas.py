@@ -86,9 +86,11 @@ FRAMES = pa.schema(
         pa.field("timestep_id", pa.string(), **_REQUIRED),
         pa.field("timestamp_s", pa.float64(), **_REQUIRED),
         pa.field("image", pa.string(), **_REQUIRED),
+        pa.field("thumbnail", pa.binary(16 * 16 * 3), **_REQUIRED),
     ]
 )
-"""One row per frame taken and camera; `image` is relative to the output folder."""
+"""One row per frame taken and camera; `image` is relative to the output folder, `thumbnail` is a copy of 16 × 16 pixels
+(RGB, row by row) by which cuts are found."""
 
 DOWNSAMPLED = pa.schema(
     [
@@ -180,6 +182,17 @@ EXPORTS = pa.schema(
     ]
 )
 """One row per thing written for others to read: `render`, `preview`, `dataset`."""
+
+EVENTS = pa.schema(
+    [
+        pa.field("kind", pa.string(), **_REQUIRED),
+        pa.field("first_frame", pa.int32(), **_REQUIRED),
+        pa.field("last_frame", pa.int32(), **_REQUIRED),
+        pa.field("text", pa.string(), **_REQUIRED),
+    ]
+)
+"""One row for everything about a sequence's footage that a person should know: `cut`, `no_face`, `several_faces`,
+`other_person`. Frames count from 0; `text` says it in words."""
 
 PICTURE_SCORE_NAMES = (
     *("psnr_db", "l1", "worst_l1", "coverage", "coverage_above_chin_share", "coverage_whole_share"),
