@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.shared import SharedParameters
@@ -109,13 +110,13 @@ def draw(
     surface: PosedSurface,
     shared: SharedParameters,
     target: Tensor,
-    light_group: int = 0,
+    light: Tensor | None = None,
 ) -> Drawing:
-    """Render a posed head over a picture (1, h, w, 3), in one of the lights."""
+    """Render a posed head over a picture (1, h, w, 3), in a light (9, 3): by default the first there is."""
     world = torch.from_numpy(surface.world)[None]
     clip = camera.clip(world)
-    light = shared.light[light_group][None]
-    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, light, target)
+    lights = (shared.light[0] if light is None else light)[None]
+    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, lights, target)
     image = renderer.antialias(image, clip, fragments)
     num_covered = int(fragments.coverage.sum())
     error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")
@@ -134,6 +135,8 @@ class ViewTerms:
     masks: SurfaceMasks
     weights: Weights
     shares: ViewShares
+    pivot: Float[Tensor, "3"] | None = None
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
 
     def normal_equations(
         self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
@@ -163,12 +166,18 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
+        if self.pivot is not None:
+            jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
         if with_landmarks:
             landmarks = jacobian[first : first + len(self.masks.landmark_corners)]
             gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
             jacobian = np.concatenate([jacobian, gaps])
             metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
         return _assemble(jacobian, metrics, pulls)
+
+    def _camera_jacobian(self, corners: np.ndarray, weights: np.ndarray, pivot: Tensor) -> np.ndarray:
+        points = (self.surface.world[corners] * weights[..., None]).sum(axis=1).astype(np.float32)
+        return camera_rates(self.camera, torch.from_numpy(points), pivot).numpy()
 
     def _sample(self, fragments: Fragments, num_samples: int, generator: np.random.Generator) -> np.ndarray:
         """Flat indices of covered pixels whose four neighbours are covered too."""

@@ -31,10 +31,11 @@ LEARNING_RATES = {
     "texture": 1e-2,
     "texture_coefficients": 0.1,
     "light": 5e-3,
+    "gains": 5e-3,
 }
 PER_LIGHT, PER_FOCAL = "light", "log_focal"
 """Fields with an entry for each group of frames."""
-_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
+_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal", "cameras", "gains")
 
 
 class SharedOptimiser:
@@ -152,7 +153,9 @@ class SharedOptimiser:
         parameters = FrameParameters.unpack(self._face.moved(own, values["log_ratio"][focal_groups]))
         vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
         lights = values["light"][torch.from_numpy(problem.groups.light[pictures.rows]).to(device)]
-        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp())
+        if len(values["gains"]):
+            lights = lights * values["gains"][pictures.frames.place]
+        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp(), values["cameras"])
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
         image, fragments = renderer.shade(clip, normals, values["albedo"], lights, target)

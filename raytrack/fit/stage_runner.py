@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.camera_fit import FocalPrior, focal_px_of
+from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
@@ -22,8 +24,16 @@ from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
-from raytrack.fit.schedule import FrameChoice, RowStage, SharedStage, Stage, TextureStage, default_schedule
+from raytrack.fit.row_solver import RowProblem, solving_order
+from raytrack.fit.schedule import (
+    CameraStage,
+    FrameChoice,
+    RowStage,
+    SharedStage,
+    Stage,
+    TextureStage,
+    default_schedule,
+)
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -87,7 +97,7 @@ class StageRunner:
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
         self._pictures: dict[bool, Pictures] = {}
-        self._row_solvers: dict[bool, RowSolver] = {}
+        self._row_solvers: dict[bool, CameraSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
@@ -127,6 +137,7 @@ class StageRunner:
             self.config,
             num_pictures,
             calibrated=self.views.is_rig,
+            solved=self.views.solved,
             components=self.albedo_basis is not None,
             long=self.is_long,
             known_identity=self.identity is not None,
@@ -136,6 +147,8 @@ class StageRunner:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
             return len(self._row_blocks(stage, state))
+        if isinstance(stage, CameraStage):
+            return 1
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -164,6 +177,8 @@ class StageRunner:
             return replace(state, stages_done=state.stages_done + 1)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
+        elif isinstance(stage, CameraStage):
+            state = self._cameras(stage, state)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -211,7 +226,21 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self, state: FitState, frames: FrameChoice) -> RowSolver:
+    def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
+        numbers = np.flatnonzero(self._solved(state, "shared"))
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
+        result = self._solver(state, "shared").solve_cameras(
+            state.rows,
+            with_whole_texture(state.shared, self.albedo_basis),
+            numbers[chosen].tolist(),
+            stage.blur_schedule_px,
+            FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            round_index=stage.round_index,
+        )
+        shared = state.shared.with_values(cameras=result.cameras)
+        return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
+
+    def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
         only_shared = self._only_shared(frames)
         if only_shared not in self._row_solvers:
             problem = RowProblem(
@@ -234,7 +263,7 @@ class StageRunner:
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
-            self._row_solvers[only_shared] = RowSolver(problem)
+            self._row_solvers[only_shared] = CameraSolver(problem)
         return self._row_solvers[only_shared]
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
@@ -276,7 +305,7 @@ class StageRunner:
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
-                ("texture", "light"),
+                ("texture", "light", "gains") if len(shared.gains) else ("texture", "light"),
                 scale=1 - step / total + 0.03,
                 generator=generator,
                 weights=weights,

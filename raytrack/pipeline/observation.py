@@ -55,10 +55,11 @@ def read_sequence(context: StageContext) -> ObservedSequence:
     frames, alphas, landmarks = (context.read(stage) for stage in ("frames", "alphas", "landmarks"))
     rig = rig_cameras(context.read("probe", table="cameras")) if context.sequence.is_rig else ()
     places = [camera.index for camera in rig] or [0]
+    calibrated = bool(rig) and context.sequence.is_calibrated
     found = [_faces_by_frame(_of_camera(landmarks, place), recording["num_frames"]) for place in places]
     cuts = _cuts([_of_camera(frames, place) for place in places], found)
     chosen = [select_face(faces, cuts.tolist()) for faces in found]
-    if rig:
+    if calibrated:
         chosen = _agreed(found, chosen, rig)
     if not any((of_camera >= 0).any() for of_camera in chosen):
         raise NoFaceError
@@ -73,7 +74,8 @@ def read_sequence(context: StageContext) -> ObservedSequence:
                 timestamps_s=ours["timestamp_s"].to_numpy(),
                 source_index=ours["source_frame"].to_numpy(),
                 group=group,
-                calibrated=rig[view] if rig else None,
+                calibrated=rig[view] if calibrated else None,
+                camera_id=rig[view].id if rig else "",
                 landmark_set=landmarks["landmark_set"][0].as_py(),
                 **_loaders(context.out, ours, _of_camera(alphas, place)),
                 **_person(landmarks.schema, found[view], chosen[view]),
