@@ -35,29 +35,36 @@ class JointFit:
 class JointFitter:
     """Fits a head's identity and rows; what a rig's cameras cannot see of it counts nothing."""
 
-    def __init__(self, head: HeadModel, embedding: str, focal_px: float) -> None:
+    def __init__(
+        self, head: HeadModel, embedding: str, focal_px: float, shape: Float[Tensor, " shapes"] | None = None
+    ) -> None:
         """Prepare a head.
 
         Args:
             head: Carries the landmarks.
             embedding: Which of the head's landmarks are fitted.
             focal_px: Of an uncalibrated camera, to start from.
+            shape: The identity, where it is known and not to be found.
         """
         self.landmarks = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
         self.visibility = LandmarkVisibility.create(self.landmarks.head, embedding)
         self.focal_px = focal_px
-        self._shape = torch.zeros(head.num_shapes)
+        self._holds_shape = shape is not None
+        self._shape = torch.zeros(head.num_shapes) if shape is None else shape
 
     def first_rows(self, targets: RigTargets) -> Float[Tensor, "frames columns"]:
         """Rigid poses of the head's own identity."""
         return initial_rows(self.landmarks.head, self._shape, targets, self.focal_px)
 
     def fit(self, targets: RigTargets) -> JointFit:
-        """Rows and identity together, and the focal length of an uncalibrated camera."""
+        """Rows and identity together, unless that is known, and the focal length of an uncalibrated camera."""
         if targets[0].calibrated is not None:
             rows = self.first_rows(targets)
             visible = self.visible(targets, rows, self.focal_px)
-            return JointFit(targets=visible, solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px))
+            return JointFit(
+                targets=visible,
+                solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape),
+            )
         return JointFit(targets=targets, solution=self._with_best_focal(targets))
 
     def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:
@@ -82,7 +89,7 @@ class JointFitter:
 
     def _at_focal(self, targets: RigTargets, focal_px: Focals) -> LandmarkSolution:
         rows = initial_rows(self.landmarks.head, self._shape, targets, focal_px)
-        return self.landmarks.fit(targets, rows, self._shape, focal_px, hold_focal=True)
+        return self.landmarks.fit(targets, rows, self._shape, focal_px, hold_shape=self._holds_shape, hold_focal=True)
 
     def roughly(self, targets: RigTargets) -> JointFit:
         """Rows alone, of the head's own identity, in a few iterations."""

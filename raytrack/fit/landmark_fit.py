@@ -127,6 +127,7 @@ class LandmarkFitter:
         *,
         max_iterations: int = 30,
         tolerance: float = 2e-4,
+        hold_shape: bool = False,
         hold_focal: bool = False,
     ) -> LandmarkSolution:
         """Rows and identity together, and the focal length of an uncalibrated camera.
@@ -138,6 +139,7 @@ class LandmarkFitter:
             focal_px: Starting focal length, also the centre of its prior; of all groups or of each.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
+            hold_shape: Leave the identity as it is.
             hold_focal: Leave the focal length as it is.
         """
         damping, num_shapes = _FIRST_DAMPING, len(shape)
@@ -150,6 +152,7 @@ class LandmarkFitter:
             iteration += 1
             if system is None:
                 system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
+                system = system.holding(num_shapes) if hold_shape else system
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]

@@ -165,7 +165,7 @@ class SharedOptimiser:
         if colours_only:
             photo = terms.colour_term(image, target, trust, covered)
             return weights.photo * photo, photo
-        if not pictures.frames.has_matte:
+        if problem.perturbation is not None and not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
         held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)

@@ -139,7 +139,10 @@ def write_status(out: Path, screen: Screen) -> None:
     screen.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
     for plan in plans:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
-        screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
+        screen.write(
+            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.has_no_need_of(stage.name))
+            + "\n"
+        )
         if plan.stage_done(SCORES_STAGE):
             screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
             _write_events(out, plan.key, screen)
@@ -167,7 +170,8 @@ def _write_last_failures(plan: SequencePlan, screen: Screen) -> None:
 def _write_other(inventory: Inventory, out: Path, stages: tuple[Stage, ...], screen: Screen) -> None:
     """What there is of a sequence of an earlier job."""
     key = inventory.key
-    words = (f"{stage.name} {'done' if stage.name in inventory.done else 'to do'}" for stage in stages)
+    shown = (stage.name for stage in stages if stage.name in inventory.fingerprints or not stage.is_for_some)
+    words = (f"{name} {'done' if name in inventory.done else 'to do'}" for name in shown)
     screen.write(f"{key.sequence} (subject {key.subject}, dataset {key.dataset}): {', '.join(words)}\n")
     if SCORES_STAGE in inventory.done:
         screen.write(f"    {_scores_in_words(sequence_scores(out, key))}{_places(out, key.sequence)}\n")

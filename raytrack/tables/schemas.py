@@ -23,6 +23,24 @@ def vector(*shape: int, of: pa.DataType | None = None) -> pa.DataType:
     return kind
 
 
+TRACK_SHARED = pa.schema([pa.field("num_parts", pa.int32(), **_REQUIRED), pa.field("state", pa.binary(), **_REQUIRED)])
+"""One row for a sequence that is tracked in segments: where the fit stands once what all frames share is known."""
+
+
+def track_segments_schema(num_columns: int) -> pa.Schema:
+    """One row per frame of a sequence that is tracked in segments: the head's parameters, packed.
+
+    `num_parts` is the number of segments.
+    """
+    return pa.schema(
+        [
+            pa.field("num_parts", pa.int32(), **_REQUIRED),
+            pa.field("frame", pa.int32(), **_REQUIRED),
+            pa.field("row", vector(num_columns), **_REQUIRED),
+        ]
+    )
+
+
 SEQUENCES = pa.schema(
     [
         pa.field("source_sha256", pa.string(), **_REQUIRED),
