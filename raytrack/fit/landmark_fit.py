@@ -154,12 +154,13 @@ class LandmarkFitter:
             iteration += 1
             if system is None:
                 system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
-                system = system.holding(num_shapes) if hold_shape else system
+                num_shared = system.coupling.shape[-1]
+                system = system.holding(0 if hold_shape else num_shapes, num_shared if hold_focal else num_shapes)
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]
             new_focals = focals
-            if len(step_shared) > num_shapes and not hold_focal:
+            if len(step_shared) > num_shapes:
                 new_focals = focals * np.exp(np.clip(step_shared[num_shapes:].double().numpy(), -0.3, 0.3))
             trial = self._posed(new_rows, new_shape, new_focals, views)
             new_cost = self._cost(trial, new_rows, new_shape, new_focals, first_focals, views)
