@@ -106,6 +106,9 @@ class SharedOptimiser:
             moved["offset"] = torch.minimum(
                 torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
             )
+        rings = self.problem.eye_rings
+        if rings and "texture" in moved and len(moved["texture"]) == rings.size:
+            moved["texture"] = rings.symmetric(moved["texture"])
         return shared.with_values(**moved), photo
 
     def _new_adam(self, name: str) -> Adam:
@@ -132,7 +135,10 @@ class SharedOptimiser:
         camera = pictures.frames.camera(values["log_focal"].exp())
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["albedo"], values["light"][None], target)
+        # What turns or hides inside the head would drag the skin around it along.
+        loose = problem.loose[None, :, None]
+        aligned, aligned_normals = torch.where(loose, clip.detach(), clip), torch.where(loose, normals.detach(), normals)
+        image, fragments = renderer.shade(aligned, aligned_normals, values["albedo"], values["light"][None], target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
@@ -145,7 +151,7 @@ class SharedOptimiser:
         if not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
-        held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
+        held = torch.where(problem.held_outline[None, :, None], clip.detach(), aligned)
         photo = terms.colour_term(renderer.antialias(image, held, fragments), target, trust, covered)
         loss = weights.photo * photo
         if pictures.frames.has_matte:

@@ -14,6 +14,7 @@ from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
@@ -223,10 +224,12 @@ class StageRunner:
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
+                loose=self.alignment.loose,
                 inside_mouth=self.alignment.inside_mouth,
                 perturbation=RegionPerturbation.create(self.head),
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
+                eye_rings=EyeRings.create(self.head, self.config.texture_size),
             )
             self._cached_problem = problem.to(self._device)
         return self._cached_problem
