@@ -150,7 +150,7 @@ class _Drawer:
     def _photometry(self, view: int, index: int, image: np.ndarray, painted: Painted) -> FramePhotometry | None:
         load_alpha, person = self._views[view].load_alpha, None
         if load_alpha is not None:
-            camera = self._track.cameras[view].camera
+            camera = self._track.camera_at(index, view)
             person = load_alpha(index) > _MATTE_THRESHOLD
             person &= projected_neck_line_mask(painted.vertices, self._neck_points, camera, fade=0) > 0
         return frame_photometry(image, painted.color, painted.mask, person)

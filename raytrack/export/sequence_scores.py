@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from raytrack.errors import InputError
 from raytrack.export.scores import (
@@ -125,10 +125,14 @@ def _all_cameras(
         "l1": photometric["l1"],
         "worst_l1": photometric["worst_l1"],
         "landmark_error_px": _mean(errors, counts),
-        "jitter_px": _mean([jitter_px(points, tracked, None) for points in landmarks]),
+        "jitter_px": _mean([jitter_px(points, tracked, None, _group(track)) for points in landmarks]),
         "coverage": photometric["coverage"],
         "frames": track.num_frames,
     }
+
+
+def _group(track: Track) -> Int[np.ndarray, " frames"] | None:
+    return None if track.group is None else track.group.numpy()
 
 
 def _mean(values: Sequence[float | None], weights: Sequence[int] | None = None) -> float | None:
@@ -154,9 +158,9 @@ def _single_view_truth(
     landmarks = np.stack([frame.landmarks_px[0] for frame in drawn])
     if view.landmark_set != TRUTH_LANDMARKS:
         world = head.landmarks_world(torch.from_numpy(vertices), TRUTH_LANDMARKS)
-        landmarks = track.camera.project(world).numpy()
+        landmarks = track.frame_cameras().project(world).numpy()
     against = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=landmarks, valid=tracked)
-    jitter = jitter_px(landmarks, tracked, truth.landmarks_px)
+    jitter = jitter_px(landmarks, tracked, truth.landmarks_px, _group(track))
     return {**scores, "jitter_px": jitter}, {**against, "psnr_db": scores["psnr_db"]}
 
 

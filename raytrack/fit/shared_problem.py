@@ -12,6 +12,7 @@ from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
 from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import PERTURBATION_REGIONS
@@ -62,6 +63,7 @@ class SharedProblem:
     head: HeadModel
     landmarks: LandmarkSet
     weights: Weights
+    groups: FrameGroups
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
     """Vertices whose silhouettes colours do not move."""

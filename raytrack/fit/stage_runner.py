@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.dolly import at_same_size
 from raytrack.fit.eye_texture import EyeRings
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
@@ -50,6 +52,7 @@ class StageRunner:
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = views.detected
+        self.groups = FrameGroups.of(views.group)
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
@@ -125,7 +128,7 @@ class StageRunner:
         error = float(np.mean(state.unit_errors))
         if isinstance(stage, RowStage):
             stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
-            rows = interpolate_missing(state.rows, self.active)
+            rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
@@ -150,9 +153,10 @@ class StageRunner:
                 surface=self.surface,
                 views=self.pictures(state).row_views,
                 landmarks=self.landmarks,
+                groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state)),
+                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state), self.views.group),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -169,10 +173,11 @@ class StageRunner:
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = pictures.epoch(generator, stage.batch_size)
         left = self._num_steps(stage, state) - unit * len(batches)
-        shared, errors = state.shared, []
+        rows, shared, errors = state.rows, state.shared, []
         for batch in batches[:left]:
+            before = shared.log_focal
             shared, error = optimiser.step(
-                state.rows,
+                rows,
                 shared,
                 batch,
                 stage.optimise,
@@ -182,8 +187,11 @@ class StageRunner:
                 colours_only=stage.colours_only,
             )
             errors.append(error)
+            if "log_focal" in stage.optimise:
+                change = (shared.log_focal - before).cpu()[torch.from_numpy(self.groups.focal)]
+                rows = at_same_size(rows, self.head.joints, change)
         mean = float(torch.stack(errors).mean())
-        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
+        return replace(state, rows=rows, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
 
     def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
@@ -220,6 +228,7 @@ class StageRunner:
                 head=self.head,
                 landmarks=self.landmarks,
                 weights=self.config.weights,
+                groups=self.groups,
                 offsets=self.alignment.offsets,
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
@@ -242,16 +251,22 @@ class StageRunner:
 
 
 def link_weights(
-    timestamps_s: Float[np.ndarray, " frames"], active: Bool[np.ndarray, " frames"]
+    timestamps_s: Float[np.ndarray, " frames"],
+    active: Bool[np.ndarray, " frames"],
+    group: Int[np.ndarray, " frames"] | None = None,
 ) -> Float[np.ndarray, " links"]:
-    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond, 0 without a face.
+    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
+
+    Not at all without a face, or from one group to the next.
 
     Args:
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
+        group: Which stretch each frame belongs to; None: all are one.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
     usual = float(np.median(steps)) if len(steps) else 1.0
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
-    return weights * (active[1:] & active[:-1])
+    together = active[1:] & active[:-1]
+    return weights * (together if group is None else together & (group[1:] == group[:-1]))

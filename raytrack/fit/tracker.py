@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from raytrack.errors import NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import longest
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
@@ -148,10 +151,12 @@ def _is_refinement(stage: Stage) -> bool:
 
 def _landmarks(runner: StageRunner) -> FitState:
     solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights)
-    rows = interpolate_missing(solution.rows, runner.active)
+    rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
-    shared = SharedParameters.start(runner.head, solution.shape, solution.focal_px, runner.config.texture_size)
+    shared = SharedParameters.start(
+        runner.head, solution.shape, solution.focal_px.tolist(), runner.config.texture_size, runner.groups.num_lights
+    )
     if runner.albedo_basis:
         shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
@@ -175,8 +180,7 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         static_offset=shared.offset[None] if has_offset else None,
         texture=shared.texture.clamp(0, 1),
         texture_coefficients=None if basis is None else coefficients,
-        lights=shared.light,
-        focal_px=None if views.is_rig else shared.focal_px,
+        **_lights_and_focals(shared, views),
         size_hw=views.first.size_hw,
         timestep_ids=views.first.timestep_ids,
         tracked=torch.from_numpy(views.detected.copy()),
@@ -184,3 +188,17 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         head_sha256=head.asset_sha256,
         rig=views.rig,
     )
+
+
+def _lights_and_focals(shared: SharedParameters, views: SequenceViews) -> dict[str, Any]:
+    """Those of the longest group of frames, and those of each frame where there are several groups."""
+    several = len(shared.light) > 1
+    group = views.group if several else np.zeros(views.num_frames, np.int64)
+    focals_px, main, index = shared.log_focal.exp(), longest(group), torch.from_numpy(group)
+    return {
+        "lights": shared.light[main],
+        "focal_px": None if views.is_rig else float(focals_px[main]),
+        "group": torch.from_numpy(views.group) if views.group.any() else None,
+        "lights_per_frame": shared.light[index] if several else None,
+        "focal_px_per_frame": focals_px[index] if several and not views.is_rig else None,
+    }
