@@ -15,6 +15,7 @@ from torch import Tensor
 
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
 from raytrack.geometry.camera import Camera
@@ -25,6 +26,7 @@ SMALLEST_RESIDUAL = 0.03
 """Colour error (0 to 1) below which a pixel counts quadratically."""
 REFERENCE_FACE_PX = 100.0
 """Face size that lengths in pixels here are written for; they grow with the face."""
+_FINE_REGIONS = ("eyeballs", "eyelids", "lips", "mouth_interior", "teeth", "tongue")
 SMALLEST_LANDMARK_PX = 0.5
 SMALLEST_GAP_PX = 0.25
 OUTLINE_REACH_PX = 4.0
@@ -60,6 +62,8 @@ class SurfaceMasks:
     """Faces that colours are not aligned to."""
     ignored_outline: Bool[np.ndarray, " vertices"]
     """Vertices whose silhouettes are not aligned to the matte."""
+    fine_faces: Bool[np.ndarray, " faces"]
+    """Eyes and mouth: small in pictures, and none of their pixels are left out."""
 
     @classmethod
     def create(
@@ -73,6 +77,7 @@ class SurfaceMasks:
             landmark_barycentric=points.barycentric.float().numpy(),
             ignored_faces=ignored_faces,
             ignored_outline=ignored_outline,
+            fine_faces=np.any([head.face_region(name).numpy() for name in _FINE_REGIONS], axis=0),
         )
 
 
@@ -149,8 +154,8 @@ class ViewTerms:
         groups, first = [], 0
         if drawing is not None:
             residual, gradient = _image_gradients(drawing.image, drawing.target, blur_px)
-            pixels = self._sample(drawing.fragments, num_samples, generator)
-            groups.append(self._photometric(drawing, pixels, residual, gradient))
+            pixels, shares = self._sample(drawing.fragments, num_samples, generator)
+            groups.append(self._photometric(drawing, pixels, shares, residual, gradient))
             first = len(pixels)
         with_landmarks = self.view.sees_landmarks(self.frame)
         if with_landmarks:
@@ -170,25 +175,26 @@ class ViewTerms:
             metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
         return _assemble(jacobian, metrics, pulls)
 
-    def _sample(self, fragments: Fragments, num_samples: int, generator: np.random.Generator) -> np.ndarray:
-        """Flat indices of covered pixels whose four neighbours are covered too."""
+    def _sample(
+        self, fragments: Fragments, num_samples: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices of covered pixels whose four neighbours are covered too, and what share each stands for."""
         face = fragments.face_index[0].numpy()
         covered = (face >= 0).astype(np.uint8)
         inner = cv2.erode(covered, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), borderValue=0) > 0
         inner &= ~self.masks.ignored_faces[np.maximum(face, 0)]
-        candidates = np.flatnonzero(inner)
-        if len(candidates) > num_samples:
-            candidates = np.sort(generator.choice(candidates, num_samples, replace=False))
-        return candidates
+        return sample_pixels(inner, self.masks.fine_faces[np.maximum(face, 0)], num_samples, generator)
 
-    def _photometric(self, drawing: Drawing, pixels: np.ndarray, residual: np.ndarray, gradient: np.ndarray) -> Points:
+    def _photometric(
+        self, drawing: Drawing, pixels: np.ndarray, shares: np.ndarray, residual: np.ndarray, gradient: np.ndarray
+    ) -> Points:
         face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
         two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
         barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
         error = residual.reshape(-1, 3)[pixels]
         slope = gradient.reshape(-1, 3, 2)[pixels]
         photo = self.shares.colours * self.weights.photo
-        weight = photo / (3 * max(len(pixels), 1)) / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
+        weight = photo / 3 * shares[:, None] / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
         trust = self.view.frames.pixel_weights(self.frame)
         if trust is not None:
             weight = weight * trust.ravel()[pixels, None]
