@@ -18,6 +18,8 @@ from raytrack.head.model import HeadModel
 _EYES = (("left_eyeball", 3), ("right_eyeball", 4))
 """Region, joint."""
 _RING_RAD = np.radians(2.0)
+_IRIS_RAD, _SCLERA_RAD = np.radians(30.0), np.radians(45.0)
+"""Up to the first angle colours are those of the ring; from the second on, they are free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class EyeRings:
     """The next ring further out is one more."""
     outer_share: Float[Tensor, "texels 1"]
     """How near it is to that, 0 to 1."""
+    symmetry: Float[Tensor, "texels 1"]
+    """How far it keeps to its rings: 1 on the iris, 0 where lids cast their shadows on the white."""
     num_rings: int
     size: int
     """Texels along a side."""
@@ -51,10 +55,13 @@ class EyeRings:
             places.append(angle / _RING_RAD)
         rings_per_eye = int(np.pi / _RING_RAD) + 2
         place = np.concatenate([eye * rings_per_eye + own for eye, own in enumerate(places)])
+        angle = np.concatenate(places) * _RING_RAD
+        symmetry = np.clip((_SCLERA_RAD - angle) / (_SCLERA_RAD - _IRIS_RAD), 0, 1)
         return cls(
             texels=torch.from_numpy(np.concatenate(texels)),
             inner_ring=torch.from_numpy(place.astype(np.int64)),
             outer_share=torch.from_numpy((place % 1).astype(np.float32))[:, None],
+            symmetry=torch.from_numpy(symmetry.astype(np.float32))[:, None],
             num_rings=len(_EYES) * rings_per_eye,
             size=size,
         )
@@ -65,12 +72,13 @@ class EyeRings:
             texels=self.texels.to(device),
             inner_ring=self.inner_ring.to(device),
             outer_share=self.outer_share.to(device),
+            symmetry=self.symmetry.to(device),
             num_rings=self.num_rings,
             size=self.size,
         )
 
     def symmetric(self, texture: Float[Tensor, "size size 3"]) -> Float[Tensor, "size size 3"]:
-        """The texture with every ring of an eye in its mean colour; other texels as they are.
+        """The texture with every ring of an iris in its mean colour; other texels as they are.
 
         Raises:
             ValueError: The texture is of another size.
@@ -85,7 +93,7 @@ class EyeRings:
             weight = weight.index_add(0, ring, share)
         mean = total / weight.clamp_min(1e-6)
         smooth = (1 - self.outer_share) * mean[inner] + self.outer_share * mean[outer]
-        return flat.index_copy(0, self.texels, smooth).view_as(texture)
+        return flat.index_copy(0, self.texels, own + self.symmetry * (smooth - own)).view_as(texture)
 
 
 def _surface_of_texels(

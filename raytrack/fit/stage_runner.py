@@ -16,6 +16,7 @@ from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.dolly import at_same_size
 from raytrack.fit.eye_texture import EyeRings
+from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
@@ -56,7 +57,11 @@ class StageRunner:
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
-            [trusted_landmarks(head, seen, occluded, self.landmarks) for seen in views.detected_by_view]
+            [
+                trusted_landmarks(head, seen, occluded, self.landmarks)
+                * iris_trust(views.landmarks_px(view), self.landmarks)
+                for view, seen in enumerate(views.detected_by_view)
+            ]
         )
         """Trust in each view's points, before it is known which of them a rig's cameras see."""
         self.surface = SurfaceModel.create(head)
