@@ -29,6 +29,8 @@ class Painted:
     """Unit surface normals in world axes; 0 where nothing is covered."""
     region_index: Int[np.ndarray, "height width"]
     """Index into `PAINTED_REGIONS`; −1 where nothing, or no region, is covered."""
+    face_index: Int[np.ndarray, "height width"]
+    """The face that each pixel shows; −1 where nothing is covered."""
     landmarks_px: Float[np.ndarray, "points 2"]
     """The head's landmarks, those that the painter was made for, projected."""
     vertices: Float[np.ndarray, "vertices 3"]
@@ -125,6 +127,7 @@ class FramePainter:
             normals=torch.nn.functional.normalize(renderer.interpolate(normals, fragments)[0], dim=-1).cpu().numpy(),
             # Index −1 picks the last entry, which stands for "nothing".
             region_index=self._region_of_face[face_index],
+            face_index=face_index,
             landmarks_px=landmarks_px,
             vertices=vertices.numpy(),
         )

@@ -141,11 +141,25 @@ class StageRunner:
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
 
+    def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
+        """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
+
+        Args:
+            stage: Which iterations.
+            state: Rows of all frames.
+            frames: No two of them next to each other. Those in which no view shows the head keep their rows.
+        """
+        numbers = np.flatnonzero(frames & self._solved(state)).tolist()
+        return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
+
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
+        return self._solved_rows(stage, state, self._row_blocks(state)[unit])
+
+    def _solved_rows(self, stage: RowStage, state: FitState, numbers: list[int]) -> FitState:
         result = self._solver(state).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
-            self._row_blocks(state)[unit],
+            numbers,
             stage.blur_schedule_px,
             round_index=stage.round_index,
         )

@@ -26,6 +26,8 @@ texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the
 head_name           () str              ours
 head_sha256         () str              ours: of the head's file
 format_version      () int              ours
+held_out            (T,) bool           ours: frames that what is shared has not seen; absent where there are none
+held_out_cameras    (H,) str            ours: cameras that nothing was fitted to; absent where there are none
 camera_id           (C,) str            ours, calibrated rigs only, as all below
 camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
@@ -95,6 +97,10 @@ class Track:
     capture_from_world: Float[Tensor, "3 3"] | None = None
     """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
     that is not known."""
+    held_out: Bool[Tensor, " frames"] | None = None
+    """Frames that shape, offsets, texture, light and focal length were fitted without; None: there are none."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Ids of the rig's cameras that nothing was fitted to."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree.
@@ -193,6 +199,10 @@ class Track:
             arrays["lights_per_frame"] = _floats(self.lights_per_frame)
         if self.focal_px_per_frame is not None:
             arrays["focal_px_per_frame"] = _floats(self.focal_px_per_frame)
+        if self.held_out is not None:
+            arrays["held_out"] = self.held_out.numpy().astype(bool)
+        if self.held_out_cameras:
+            arrays["held_out_cameras"] = np.array(self.held_out_cameras, dtype=np.str_)
         write_npz(path, arrays)
 
     def vhap_arrays(self, base_albedo: Float[Tensor, "base base 3"]) -> dict[str, np.ndarray]:
@@ -270,6 +280,8 @@ class Track:
             group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
             lights_per_frame=tensors.get("lights_per_frame"),
             focal_px_per_frame=tensors.get("focal_px_per_frame"),
+            held_out=torch.from_numpy(arrays["held_out"].astype(bool)) if "held_out" in arrays else None,
+            held_out_cameras=tuple(str(item) for item in arrays.get("held_out_cameras", ())),
         )
 
 
