@@ -110,9 +110,8 @@ class SharedOptimiser:
                 moved[name] = adam.step(getattr(shared, name), gradient, scale)
         if "offset" in moved:
             limit = self.problem.offsets.limit_m
-            moved["offset"] = torch.minimum(
-                torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
-            )
+            kept = torch.where(self.problem.offsets.allowed > 0, moved["offset"], shared.offset)
+            moved["offset"] = torch.minimum(torch.maximum(kept, -limit), limit)
         rings = self.problem.eye_rings
         if rings and "texture" in moved and len(moved["texture"]) == rings.size:
             moved["texture"] = rings.symmetric(moved["texture"])

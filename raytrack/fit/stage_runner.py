@@ -15,6 +15,7 @@ from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmar
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.dolly import at_same_size
+from raytrack.fit.eye_centres import centred_eyes
 from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
@@ -40,6 +41,8 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_IRIS_SEEN = 0.5
+"""Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
 
 
@@ -137,6 +140,8 @@ class StageRunner:
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
+            if isinstance(stage, SharedStage) and "offset" in stage.optimise:
+                state = self._with_centred_eyes(state)
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
@@ -151,6 +156,12 @@ class StageRunner:
         """
         numbers = np.flatnonzero(frames & self._solved(state)).tolist()
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
+
+    def _with_centred_eyes(self, state: FitState) -> FitState:
+        irises = [point for eye in self.landmarks.eyes for point in eye.iris]
+        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
+        return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         return self._solved_rows(stage, state, self._row_blocks(state)[unit])
