@@ -9,9 +9,9 @@ _CLOSED, _OPEN = 0.12, 0.20
 """Height of the opening over the eye's width: below the first an iris cannot be seen, above the second it can."""
 
 
-def eye_openings(landmarks_px: Float[np.ndarray, "frames landmarks 2"], landmarks: LandmarkSet) -> Float[
-    np.ndarray, "frames eyes"
-]:
+def eye_openings(
+    landmarks_px: Float[np.ndarray, "frames landmarks 2"], landmarks: LandmarkSet
+) -> Float[np.ndarray, "frames eyes"]:
     """Height of each eye's opening over its width; 0 where the upper lid is at the lower one or beyond it.
 
     Args:
@@ -32,7 +32,7 @@ def eye_openings(landmarks_px: Float[np.ndarray, "frames landmarks 2"], landmark
 def iris_trust(
     landmarks_px: Float[np.ndarray, "frames landmarks 2"], landmarks: LandmarkSet
 ) -> Float[np.ndarray, "frames landmarks"]:
-    """Factor on the trust in each point: irises fade out as their lids close; detectors put them somewhere all the same.
+    """Factor on the trust in each point: irises fade out as their lids close, when detectors guess.
 
     Args:
         landmarks_px: Detections; anything where there is no face.

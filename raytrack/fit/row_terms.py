@@ -198,9 +198,7 @@ class ViewTerms:
         in_eye = self.masks.eyeball_faces[face]
         eye_blur_px = min(blur_px, _EYE_BLUR_PX * self.view.unit_px)
         if eye_blur_px < blur_px:
-            error[in_eye], slope[in_eye] = _image_gradients(
-                drawing.image, drawing.target, eye_blur_px, pixels[in_eye]
-            )
+            error[in_eye], slope[in_eye] = _image_gradients(drawing.image, drawing.target, eye_blur_px, pixels[in_eye])
         photo = self.shares.colours * self.weights.photo
         weight = photo / 3 * shares[:, None] / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
         trust = self.view.frames.pixel_weights(self.frame)

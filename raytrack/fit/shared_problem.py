@@ -72,7 +72,7 @@ class SharedProblem:
     unaligned_faces: Bool[Tensor, " faces"]
     """Faces whose colours move no geometry; their texture is fitted all the same."""
     loose: Bool[Tensor, " vertices"]
-    """Vertices whose colours move nothing that frames share: eyeballs, whose turns rows know, and the mouth's inside."""
+    """Vertices whose colours move nothing that frames share: eyeballs, which turn, and the mouth's inside."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
     perturbation: RegionPerturbation

@@ -155,7 +155,10 @@ class SharedOptimiser:
         normals = renderer.vertex_normals(vertices)
         # What turns or hides inside the head would drag the skin around it along.
         loose = problem.loose[None, :, None]
-        aligned, aligned_normals = torch.where(loose, clip.detach(), clip), torch.where(loose, normals.detach(), normals)
+        aligned, aligned_normals = (
+            torch.where(loose, clip.detach(), clip),
+            torch.where(loose, normals.detach(), normals),
+        )
         image, fragments = renderer.shade(aligned, aligned_normals, values["albedo"], lights, target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
