@@ -75,8 +75,8 @@ class SharedProblem:
     """Vertices whose colours move nothing that frames share: eyeballs, which turn, and the mouth's inside."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
-    perturbation: RegionPerturbation
-    """Aligns outlines where there is no matte; the two together hurt each other."""
+    perturbation: RegionPerturbation | None
+    """Aligns outlines where there is no matte; the two together hurt each other. None: nothing does."""
     renderer: Renderer
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
@@ -86,7 +86,9 @@ class SharedProblem:
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""
         offsets = {item.name: getattr(self.offsets, item.name).to(device) for item in fields(self.offsets)}
-        regions = self.perturbation.region_of_face.to(device)
+        perturbation = self.perturbation
+        if perturbation is not None:
+            perturbation = replace(perturbation, region_of_face=perturbation.region_of_face.to(device))
         return replace(
             self,
             head=self.head.to(device),
@@ -96,7 +98,7 @@ class SharedProblem:
             unaligned_faces=self.unaligned_faces.to(device),
             loose=self.loose.to(device),
             inside_mouth=self.inside_mouth.to(device),
-            perturbation=replace(self.perturbation, region_of_face=regions),
+            perturbation=perturbation,
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
             eye_rings=self.eye_rings and self.eye_rings.to(device),
         )

@@ -1,13 +1,10 @@
 """Gaze, lids and what pixels of eyes and mouth are worth: small parts of the tracker."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
 from raytrack.fit.config import Weights
-from raytrack.fit.dolly import at_same_size
 from raytrack.fit.eye_centres import centred_eyes
 from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.gaze import eye_openings, iris_trust
@@ -117,26 +114,6 @@ def test_eyeballs_go_no_further_than_anatomy_allows(head):
     assert 0.0008 < moved[head.region("eyeballs"), 0].max() < 0.0015
 
 
-def test_a_longer_focal_length_keeps_the_face_where_it_is(head):
-    rows = rows_of(head, 2)
-    rows[0, :5] = torch.tensor([0.1, 0.3, 0.0, 0.04, 0.05])
-    change = torch.tensor([0.2, 0.2])
-    far = at_same_size(rows, head.joints, change)
-    before = landmarks_px(head, rows)
-    zoomed = landmarks_px(head, rows, 400.0 * float(change[0].exp()))
-    kept = landmarks_px(head, far, 400.0 * float(change[0].exp()))
-    assert (zoomed - before).norm(dim=-1).mean() > 5
-    assert (kept - before).norm(dim=-1).mean() < 1
-    torch.testing.assert_close(at_same_size(far, head.joints, -change), rows, atol=1e-5, rtol=0)
-
-
-def test_the_change_of_focal_length_has_a_gradient(head):
-    change = torch.zeros(2, requires_grad=True)
-    at_same_size(rows_of(head, 2), head.joints, change)[:, 5].sum().backward()
-    assert change.grad is not None
-    assert (change.grad < 0).all()
-
-
 def test_samples_are_fair_and_leave_no_fine_pixel_out():
     candidates = np.ones((40, 40), bool)
     candidates[:3] = False
@@ -169,7 +146,3 @@ def test_only_bright_spots_lose_trust():
     trust = glint_trust(error)
     assert trust[[0, 1, 3]].tolist() == [1, 1, 1]
     assert trust[2] < 0.2
-
-
-def test_weights_know_the_eyes():
-    assert dataclasses.replace(Weights(), smooth_eyes=0.0).smooth_eyes == 0
