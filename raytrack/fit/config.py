@@ -37,6 +37,7 @@ class Weights:
     smooth_neck: float = 30.0
     smooth_jaw: float = 0.1
     smooth_expression: float = 0.1
+    smooth_eyes: float = 0.1
     """Half the mean squared difference to each neighbouring frame (metres and radians)."""
     offset_laplacian: float = 1e6
     """Mean squared uniform Laplacian of the static offset (metres) at first; later rounds relax it."""

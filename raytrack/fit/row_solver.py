@@ -279,6 +279,7 @@ def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, 
         "translation": weights.smooth_translation,
         "neck_pose": weights.smooth_neck,
         "jaw_pose": weights.smooth_jaw,
+        "eyes_pose": weights.smooth_eyes,
         "expression": weights.smooth_expression,
     }
     for name, columns in block_slices(num_expressions).items():

@@ -113,9 +113,11 @@ class SharedOptimiser:
                 moved[name] = adam.step(getattr(shared, name), gradient, scale)
         if "offset" in moved:
             limit = self.problem.offsets.limit_m
-            moved["offset"] = torch.minimum(
-                torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
-            )
+            kept = torch.where(self.problem.offsets.allowed > 0, moved["offset"], shared.offset)
+            moved["offset"] = torch.minimum(torch.maximum(kept, -limit), limit)
+        rings = self.problem.eye_rings
+        if rings and "texture" in moved and len(moved["texture"]) == rings.size:
+            moved["texture"] = rings.symmetric(moved["texture"])
         if PER_FOCAL in moved:
             ratio = (moved[PER_FOCAL] - shared.log_focal)[torch.from_numpy(self.problem.groups.focal).to(rows.device)]
             rows = self._face.moved(rows, ratio)
@@ -158,7 +160,13 @@ class SharedOptimiser:
         camera = pictures.frames.camera(values["log_focal"][focal_groups].exp(), values["cameras"])
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["albedo"], lights, target)
+        # What turns or hides inside the head would drag the skin around it along.
+        loose = problem.loose[None, :, None]
+        aligned, aligned_normals = (
+            torch.where(loose, clip.detach(), clip),
+            torch.where(loose, normals.detach(), normals),
+        )
+        image, fragments = renderer.shade(aligned, aligned_normals, values["albedo"], lights, target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
@@ -171,7 +179,7 @@ class SharedOptimiser:
         if problem.perturbation is not None and not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
-        held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
+        held = torch.where(problem.held_outline[None, :, None], clip.detach(), aligned)
         photo = terms.colour_term(renderer.antialias(image, held, fragments), target, trust, covered)
         loss = weights.photo * photo
         if pictures.frames.has_matte:

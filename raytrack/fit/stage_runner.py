@@ -16,7 +16,10 @@ from raytrack.fit.camera_fit import FocalPrior, focal_px_of
 from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.eye_centres import centred_eyes
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
+from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.identity import Identity
@@ -49,6 +52,8 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_IRIS_SEEN = 0.5
+"""Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
 
 
@@ -86,7 +91,11 @@ class StageRunner:
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
-            [trusted_landmarks(head, seen, occluded, self.landmarks) for seen in views.detected_by_view]
+            [
+                trusted_landmarks(head, seen, occluded, self.landmarks)
+                * iris_trust(views.landmarks_px(view), self.landmarks)
+                for view, seen in enumerate(views.detected_by_view)
+            ]
         )
         """Trust in each view's points, before it is known which of them a rig's cameras see."""
         self.surface = SurfaceModel.create(head)
@@ -197,6 +206,8 @@ class StageRunner:
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
+            if isinstance(stage, SharedStage) and "offset" in stage.optimise:
+                state = self._with_centred_eyes(state)
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
@@ -212,6 +223,12 @@ class StageRunner:
         numbers = np.flatnonzero(frames & self._solved(state, "all")).tolist()
         stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
+
+    def _with_centred_eyes(self, state: FitState) -> FitState:
+        irises = [point for eye in self.landmarks.eyes for point in eye.iris]
+        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
+        return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
@@ -331,10 +348,12 @@ class StageRunner:
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
+                loose=self.alignment.loose,
                 inside_mouth=self.alignment.inside_mouth,
                 perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
+                eye_rings=EyeRings.create(self.head, self.config.texture_size),
             )
             self._cached_problem = problem.to(self._device)
         return self._cached_problem
