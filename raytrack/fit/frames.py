@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from raytrack.fit.framing import CHIN_MARGIN, Framing, framing_of_detections
 from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.occlusion import shown
 from raytrack.geometry.camera import Camera, monocular_camera
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class TrackingFrames:
     """Which points they are."""
     calibrated: Camera | None = None
     """Of the whole input pictures; None where the focal length is to be found."""
+    hidden: Mapping[int, UInt8[np.ndarray, "grid grid"]] = field(default_factory=dict)
+    """What stands before the head, in the frames where anything does (`raytrack.fit.occlusion`)."""
 
     @classmethod
     def load(
@@ -159,6 +163,17 @@ class TrackingFrames:
             return None
         return self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
 
+    def matte_depth(self, frame: int) -> Float[np.ndarray, "height width"]:
+        """How far within the matte a pixel lies, 0 on its outline and beyond; where it is too far in to say: infinite.
+
+        Raises:
+            ValueError: There are no mattes.
+        """
+        if self.distance_steps is None:
+            raise ValueError("the sequence has no mattes")
+        distance = self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
+        return np.where(distance >= DISTANCE_LIMIT_PX - 0.1, np.inf, np.maximum(distance, 0)).astype(np.float32)
+
     def above_chin(self, frame: int) -> Bool[np.ndarray, "height width"]:
         """Where the matte's outline is the head's own. Elsewhere it only says where the head is not."""
         height, width = self.size_hw
@@ -167,12 +182,19 @@ class TrackingFrames:
         return across * x + (down * y + offset) > 0
 
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
-        """Trust in each pixel's colour: 0 where background shines through the outline; None without mattes."""
-        if self.matte_steps is None:
-            return None
-        if not self.matte_valid[frame]:
-            return np.ones(self.size_hw, np.float32)
-        return cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+        """Trust in each pixel's colour; None where there is nothing to doubt.
+
+        It is 0 where background shines through the matte's outline, and where something stands before the head.
+        """
+        unhidden = self.unhidden(frame)
+        if self.matte_steps is None or not self.matte_valid[frame]:
+            return unhidden
+        inside = cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+        return inside if unhidden is None else inside * unhidden
+
+    def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:
+        """Trust in each pixel: 0 where something stands before the head; None where nothing does."""
+        return shown(self.hidden[frame], self.size_hw) if frame in self.hidden else None
 
     def targets(self, frames: np.ndarray | list[int]) -> Float[Tensor, "batch height width 3"]:
         """Colours in [0, 1]."""

@@ -51,7 +51,16 @@ class TextureStage:
     texture_rate: float = 2e-2
 
 
-Stage = RowStage | SharedStage | TextureStage
+@dataclass(frozen=True, kw_only=True)
+class OcclusionStage:
+    """A look for what stands before the head; moves nothing."""
+
+    name: str
+    always: bool = False
+    """Run even when the rounds have converged."""
+
+
+Stage = RowStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
@@ -88,11 +97,13 @@ def default_schedule(
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
+        stages.append(OcclusionStage(name=f"occlusion_{index}", always=index == 0))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
                         offset_laplacian=laplacian)
         )  # fmt: skip
+    stages.append(OcclusionStage(name="occlusion_final", always=True))
     stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)

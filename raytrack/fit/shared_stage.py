@@ -155,13 +155,15 @@ class SharedOptimiser:
     def _matte_term(self, clip: Tensor, fragments: Fragments, pictures: PictureBatch) -> Tensor:
         problem, frames, device = self.problem, pictures.frames, clip.device
         free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
+        hair = fragments.coverage & problem.hair[fragments.face_index.clamp_min(0).long()]
         rendered = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
         return terms.matte_term(
             rendered,
             torch.from_numpy(frames.matte(pictures.numbers)).to(device),
-            pictures.above_chin().to(device),
+            pictures.own_outline(hair),
             torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
             fragments.coverage,
+            pictures.unhidden().to(device),
         )
 
     def _landmark_term(self, camera: Camera, vertices: Tensor, pictures: PictureBatch) -> Tensor:

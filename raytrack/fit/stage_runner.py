@@ -17,10 +17,12 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
-from raytrack.fit.schedule import RowStage, SharedStage, Stage, TextureStage, default_schedule
+from raytrack.fit.schedule import OcclusionStage, RowStage, SharedStage, Stage, TextureStage, default_schedule
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -32,6 +34,7 @@ _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
 _FEWEST_LANDMARKS = 20
 _PICTURES_PER_UNIT = 64
+_PICTURES_PER_LOOK = 256
 _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
@@ -60,12 +63,21 @@ class StageRunner:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
         self.albedo_basis = AlbedoBasis.create(head, config)
         self._pictures: Pictures | None = None
+        self._unhidden: tuple[HiddenSpots, Pictures] | None = None
+        self._search: tuple[int, OcclusionSearch] | None = None
         self._row_solver: RowSolver | None = None
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
     def pictures(self, state: FitState) -> Pictures:
-        """The pictures at tracking size, read on first use; those of a rig depend on how the fit began."""
+        """The pictures at tracking size, with what is known to stand before the head in them."""
+        if self._unhidden is None or self._unhidden[0] is not state.hidden:
+            self._unhidden = state.hidden, self._all_pictures(state).with_hidden(state.hidden)
+            self._row_solver = None
+        return self._unhidden[1]
+
+    def _all_pictures(self, state: FitState) -> Pictures:
+        """Read on first use; those of a rig depend on how the fit began."""
         if self._pictures is None:
             size = self.config.tracking_size_px
             if self.views.is_rig:
@@ -89,6 +101,8 @@ class StageRunner:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
             return len(self._row_blocks(state))
+        if isinstance(stage, OcclusionStage):
+            return -(-len(self._all_pictures(state).pairs) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -112,6 +126,8 @@ class StageRunner:
         unit, count = state.units_done, self.num_units(stage, state)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
+        elif isinstance(stage, OcclusionStage):
+            state = self._look(state, unit, index)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -131,6 +147,16 @@ class StageRunner:
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
+
+    def _look(self, state: FitState, unit: int, index: int) -> FitState:
+        pictures = self._all_pictures(state)
+        if self._search is None or self._search[0] != index:
+            shared = with_whole_texture(state.shared, self.albedo_basis)
+            renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
+            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared)
+        pairs = pictures.pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK]
+        hidden, errors = self._search[1].look(pairs, state.hidden if unit else HiddenSpots.none())
+        return replace(state, hidden=hidden, unit_errors=(*state.unit_errors, float(np.mean(errors))))
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         result = self._solver(state).solve(
@@ -224,6 +250,7 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
+                hair=self.alignment.hair,
                 perturbation=RegionPerturbation.create(self.head),
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,

@@ -22,7 +22,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, SharedStage, Stage
+from raytrack.fit.schedule import OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
@@ -143,7 +143,7 @@ def _fit(
 
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
-    return isinstance(stage, RowStage | SharedStage) and not stage.always
+    return isinstance(stage, RowStage | SharedStage | OcclusionStage) and not stage.always
 
 
 def _landmarks(runner: StageRunner) -> FitState:
