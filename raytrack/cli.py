@@ -1,6 +1,7 @@
-"""The command line: `raytrack run | preprocess | track | export | submit | union | status | doctor | ...`."""
+"""The command line: `raytrack run | preprocess | track | export | submit | union | status | validate | ...`."""
 
 import io
+import json
 import logging
 import os
 import shlex
@@ -20,6 +21,7 @@ from raytrack.commands import (
     Status,
     Submit,
     Union,
+    Validate,
     job_config,
     passed_on,
 )
@@ -70,14 +72,21 @@ def _start_logging() -> None:
 def _carry_out(command: Command, arguments: list[str]) -> int:
     if isinstance(command, JobOptions):
         return _submit(command, arguments) if isinstance(command, Submit) else _run(command, arguments)
+    if isinstance(command, Assets):
+        return _import_flame(command.action) if isinstance(command.action, ImportFlame) else _list_heads()
+    return _look_after(command)
+
+
+def _look_after(command: Union | Status | Validate | Doctor | Purge) -> int:
+    """Commands about what there is already."""
     if isinstance(command, Union):
         return _union(command)
     if isinstance(command, Status):
         return _status(command)
+    if isinstance(command, Validate):
+        return _validate(command)
     if isinstance(command, Doctor):
         return _doctor(command)
-    if isinstance(command, Assets):
-        return _import_flame(command.action) if isinstance(command.action, ImportFlame) else _list_heads()
     return _purge(command)
 
 
@@ -181,6 +190,18 @@ def _status(command: Status) -> int:
 
     write_status(command.out, Screen(sys.stdout))
     return 0
+
+
+def _validate(command: Validate) -> int:
+    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
+    from raytrack.pipeline.validate import validate, write_validation  # noqa: PLC0415
+
+    found = validate(command.out)
+    if command.json:
+        print(json.dumps(found.as_document(), indent=2, ensure_ascii=False))
+    else:
+        write_validation(found, Screen(sys.stdout))
+    return _FATAL if found.problems else 0
 
 
 def _doctor(command: Doctor) -> int:

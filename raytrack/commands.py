@@ -158,6 +158,19 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validate:
+    """Check that what an output folder holds is whole, and say how good it is.
+
+    Each score stands with what it means; those worth a look have a !. The exit code is 1 when something is missing or
+    damaged.
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    json: Flag = False
+    """Write JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Say what is missing on this machine, and how to get it."""
 
@@ -209,7 +222,7 @@ class Assets:
     ]
 
 
-Command = Run | Preprocess | Track | Export | Submit | Union | Status | Doctor | Purge | Assets
+Command = Run | Preprocess | Track | Export | Submit | Union | Status | Validate | Doctor | Purge | Assets
 
 
 def job_config(options: JobOptions) -> RunConfig:

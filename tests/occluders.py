@@ -28,7 +28,9 @@ def grain(size_hw: tuple[int, int], seed: int, coarse_px: float) -> np.ndarray:
     return noise / max(float(noise.std()), 1e-6)
 
 
-def paint(picture: np.ndarray, alpha: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def paint(
+    picture: np.ndarray, alpha: np.ndarray, mask: np.ndarray, colour: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Lay a colour (h, w, 3) over a picture where a mask (h, w, 0 to 1) says so; the matte takes it for foreground."""
     share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
     result = picture * (1 - share[..., None]) + colour * share[..., None]

@@ -12,21 +12,19 @@ from jaxtyping import Float, UInt8
 from raytrack.export.config import ExportConfig
 from raytrack.export.files import replaced_folder
 from raytrack.export.mosaic import DrawnView, MosaicLayout, mosaic_picture, most_frontal
-from raytrack.export.neckline import neck_line_points, projected_neck_line_mask
+from raytrack.export.picture_scores import PictureScorer, ScoredPicture
 from raytrack.export.pictures import picture_folders, write_pictures
 from raytrack.export.preview import PanelLayout, preview_picture
-from raytrack.export.scores import FramePhotometry, frame_photometry
 from raytrack.export.sequence_scores import DrawnFrame, SequenceScores, sequence_scores
 from raytrack.export.truth import GroundTruth
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.painting import FramePainter, Painted
+from raytrack.fit.painting import FramePainter
 from raytrack.fit.track import Track
 from raytrack.head.model import HeadModel
 from raytrack.media.encode import write_video
 from raytrack.render.registry import RendererName
 
-_MATTE_THRESHOLD = 127
 Painters = Sequence[FramePainter]
 """One for each view."""
 
@@ -96,7 +94,7 @@ class _Drawer:
         self._frontal = most_frontal(track, head) if track.rig else 0
         self._panels = PanelLayout.fit(sizes_hw[0], config.preview_width_px)
         self._mosaic = MosaicLayout.fit(sizes_hw, self._frontal, config.preview_width_px)
-        self._neck_points = neck_line_points(head)
+        self._scorers = [PictureScorer(track, head, views[view], view) for view in range(len(views))]
 
     def frames(self, renderer_name: RendererName, num_threads: int) -> Iterator[tuple[np.ndarray, DrawnFrame]]:
         """The preview's picture and the scores' share of every frame, in order; few are in memory at a time."""
@@ -127,18 +125,19 @@ class _Drawer:
     def _draw(
         self, index: int, painters: Painters
     ) -> tuple[UInt8[np.ndarray, "picture_height picture_width 3"], DrawnFrame]:
-        shown, photometry, landmarks = [], [], []
+        shown, landmarks = [], []
+        pictures: list[ScoredPicture | None] = []
         for view, (observation, painter) in enumerate(zip(self._views, painters, strict=True)):
             image = observation.load_image(index)
             painted = painter.paint(index, image) if bool(self._track.tracked[index]) else None
             write_pictures(self._folders[view], index, image, painted, compression=self._compression)
-            photometry.append(None if painted is None else self._photometry(view, index, image, painted))
+            pictures.append(None if painted is None else self._scorers[view].score(index, image, painted))
             landmarks.append(painter.landmarks_px(index) if painted is None else painted.landmarks_px)
             detected_px = observation.landmarks_px[index] if observation.scores[index] > 0 else None
             caption = self._track.cameras[view].id
             shown.append(DrawnView(image=image, painted=painted, detected_px=detected_px, caption=caption))
         vertices = painters[0].vertices(index).numpy() if self._keep_vertices else None
-        frame = DrawnFrame(photometry=tuple(photometry), landmarks_px=tuple(landmarks), vertices=vertices)
+        frame = DrawnFrame(pictures=tuple(pictures), landmarks_px=tuple(landmarks), vertices=vertices)
         return self._preview(shown, self._track.timestep_ids[index]), frame
 
     def _preview(self, shown: Sequence[DrawnView], label: str) -> np.ndarray:
@@ -146,14 +145,6 @@ class _Drawer:
             return mosaic_picture(shown, self._frontal, self._mosaic, label)
         (only,) = shown
         return preview_picture(only.image, only.painted, only.detected_px, self._panels, label)
-
-    def _photometry(self, view: int, index: int, image: np.ndarray, painted: Painted) -> FramePhotometry | None:
-        load_alpha, person = self._views[view].load_alpha, None
-        if load_alpha is not None:
-            camera = self._track.cameras[view].camera
-            person = load_alpha(index) > _MATTE_THRESHOLD
-            person &= projected_neck_line_mask(painted.vertices, self._neck_points, camera, fade=0) > 0
-        return frame_photometry(image, painted.color, painted.mask, person)
 
 
 def mean_frame_rate(timestamps_s: Float[np.ndarray, " frames"]) -> float:

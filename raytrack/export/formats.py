@@ -18,7 +18,7 @@ from pathlib import Path
 from raytrack.errors import ConfigError, InputError
 from raytrack.export import gaussian_avatars
 from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
-from raytrack.export.imavatar import ONE_CAMERA, ImavatarLayout
+from raytrack.export.imavatar import ONE_CAMERA, ONE_LENS, ImavatarLayout
 from raytrack.export.insta import InstaLayout
 from raytrack.export.layout import Dataset, DatasetLayout, write_layout
 from raytrack.export.nerf import NerfLayout
@@ -45,6 +45,8 @@ class DatasetFormat:
     """Why a head cannot be exported so; "" where it can."""
     rig_refusal: str = ""
     """Why the cameras of a rig cannot be exported so; "" where they can."""
+    lens_refusal: str = ""
+    """Why a recording with several focal lengths cannot be exported so; "" where it can."""
 
 
 FORMATS: Mapping[DatasetFormatName, DatasetFormat] = {
@@ -53,7 +55,9 @@ FORMATS: Mapping[DatasetFormatName, DatasetFormat] = {
         layout=NerfLayout, centred=True, moves_camera=True, refusal=gaussian_avatars.refusal
     ),
     "insta": DatasetFormat(layout=InstaLayout),
-    "imavatar": DatasetFormat(layout=ImavatarLayout, refusal=gaussian_avatars.refusal, rig_refusal=ONE_CAMERA),
+    "imavatar": DatasetFormat(
+        layout=ImavatarLayout, refusal=gaussian_avatars.refusal, rig_refusal=ONE_CAMERA, lens_refusal=ONE_LENS
+    ),
 }
 
 
@@ -114,7 +118,12 @@ def write_dataset(
         ValueError: The views are not those of the track's cameras.
     """
     chosen, head_centric = FORMATS[format_name], config.head_centric
-    if reason := chosen.refusal(head) or (chosen.rig_refusal if len(track.cameras) > 1 else ""):
+    refusals = (
+        chosen.refusal(head),
+        chosen.rig_refusal if len(track.cameras) > 1 else "",
+        chosen.lens_refusal if track.focal_px_per_frame is not None else "",
+    )
+    if reason := next(filter(None, refusals), ""):
         raise InputError(f"{format_name}: {reason}")
     if head_centric is None:
         head_centric = chosen.moves_camera and not track.rig and config.world == "head"

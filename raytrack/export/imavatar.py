@@ -25,6 +25,7 @@ from raytrack.media.images import write_png
 NUM_SHAPES, NUM_EXPRESSIONS = 100, 50
 SCALE = 4.0
 ONE_CAMERA = "its readers know one camera, and this is a rig; leave out this format"
+ONE_LENS = "its readers know one focal length, and this recording has cuts between several; leave out this format"
 
 
 class ImavatarLayout:

@@ -36,7 +36,7 @@ class InstaLayout:
         self._pictures = HeadPictures(scene)
 
     def top_level(self) -> dict[str, Any]:
-        """Depth's unit, instant-ngp's cube, and fields of view in degrees where there is but one camera."""
+        """Depth's unit, instant-ngp's cube, and fields of view in degrees where there is but one camera and lens."""
         shared = {
             "integer_depth_scale": DEPTH_STEP_M,
             "aabb_scale": AABB_SCALE,
@@ -44,9 +44,9 @@ class InstaLayout:
             "offset": list(OFFSET),
         }
         first, *others = self._scene.views
-        if others:
+        if others or len(first.cameras) > 1:
             return shared
-        angles = intrinsics_record(first.camera)
+        angles = intrinsics_record(first.camera(0))
         fields_of_view = {f"{axis}_fov": math.degrees(angles[f"camera_angle_{axis}"]) for axis in "xy"}
         return {**fields_of_view, **shared}
 

@@ -44,11 +44,11 @@ class HeadPictures:
         self, view: SceneView, step: Timestep
     ) -> tuple[Float[np.ndarray, "height width"], UInt8[np.ndarray, "height width"]]:
         """Depth along the camera's axis in metres, and labels; 0 where the head is not."""
-        vertices = torch.from_numpy(step.vertices_world)[None]
+        vertices, camera = torch.from_numpy(step.vertices_world)[None], view.camera(step.frame)
         with torch.no_grad():
             renderer = self._renderer()
-            fragments = renderer.rasterize(view.camera.clip(vertices), view.camera.size_hw)
-            depth = renderer.interpolate(view.camera.cam_points(vertices)[..., 2:], fragments)
+            fragments = renderer.rasterize(camera.clip(vertices), camera.size_hw)
+            depth = renderer.interpolate(camera.cam_points(vertices)[..., 2:], fragments)
         face_index: Int[np.ndarray, "height width"] = fragments.face_index[0].numpy()
         # Index −1 picks the last entry, which stands for "nothing".
         return depth[0, ..., 0].numpy(), self._label_of_face[face_index]

@@ -28,13 +28,38 @@ class SceneView:
 
     seen_by: RigCamera
     observation: SequenceObservation
-    centring: Centring | None
-    """How its pictures are changed; None leaves them alone."""
+    centrings: tuple[Centring, ...] | None
+    """How the pictures of each frame, or those of all, are changed; None leaves them alone."""
+    cameras: tuple[Camera, ...]
+    """Of each frame's picture, or of all of them, as it was taken."""
 
-    @property
-    def camera(self) -> Camera:
-        """Of the dataset's pictures, in the tracker's world."""
-        return self.seen_by.camera if self.centring is None else self.centring.camera
+    @classmethod
+    def create(cls, track: Track, place: int, observation: SequenceObservation, *, centred: bool) -> "SceneView":
+        """One of a track's cameras.
+
+        Args:
+            track: The track.
+            place: Of the camera among the track's.
+            observation: What it saw.
+            centred: Whether its pictures are resampled until pixels are square and principal points in the middle.
+        """
+        of_all = track.focal_px_per_frame is None
+        cameras = tuple(track.camera_at(frame, place) for frame in range(1 if of_all else track.num_frames))
+        return cls(
+            seen_by=track.cameras[place],
+            observation=observation,
+            centrings=tuple(Centring.of(camera) for camera in cameras) if centred else None,
+            cameras=cameras,
+        )
+
+    def centring(self, frame: int) -> Centring | None:
+        """How the picture of a frame of the track is changed."""
+        return None if self.centrings is None else self.centrings[frame if len(self.centrings) > 1 else 0]
+
+    def camera(self, frame: int) -> Camera:
+        """Of the dataset's picture of a frame of the track, in the tracker's world."""
+        centring = self.centring(frame)
+        return centring.camera if centring else self.cameras[frame if len(self.cameras) > 1 else 0]
 
     def picture_name(self, timestep: int) -> str:
         """`<timestep>_<camera>.png`."""
@@ -116,10 +141,7 @@ class Scene:
         self.frames: tuple[int, ...] = tuple(torch.nonzero(track.tracked)[:, 0].tolist())
         if not self.frames:
             raise InputError("no frame of the sequence has a face: there is nothing to export")
-        self.views = tuple(
-            SceneView(seen_by=camera, observation=view, centring=Centring.of(camera.camera) if centred else None)
-            for camera, view in zip(track.cameras, views, strict=True)
-        )
+        self.views = tuple(SceneView.create(track, place, view, centred=centred) for place, view in enumerate(views))
         self.world: DatasetWorld = dataset_world(track, head, config.world, head_centric=head_centric)
         self._source_index = views[0].source_index
         self._neutral, self._joints = head.identity(track.shape)
@@ -154,21 +176,22 @@ class Scene:
             size_hw = view.seen_by.camera.size_hw
             raise ValueError(f"frame {step.frame} of camera {view.seen_by.id} is {image.shape[:2]}, expected {size_hw}")
         matte = np.full(image.shape[:2], 255, np.uint8) if load_alpha is None else load_alpha(step.frame)
-        if view.centring is not None:
-            image, matte = view.centring.image(image), view.centring.matte(matte)
+        if centring := view.centring(step.frame):
+            image, matte = centring.image(image), centring.matte(matte)
         neck_mask = projected_neck_line_mask(
-            step.vertices_world, self._neck_points, view.camera, fade=self.config.neck_fade
+            step.vertices_world, self._neck_points, view.camera(step.frame), fade=self.config.neck_fade
         )
         return ScenePicture(image=image, alpha=np.round(matte * neck_mask).astype(np.uint8))
 
     def record(self, view: SceneView, step: Timestep) -> dict[str, Any]:
         """What `transforms.json` says of a camera at a timestep, without the files."""
+        camera = view.camera(step.frame)
         return {
             "timestep_index": step.index,
             "timestep_index_original": step.source_frame,
             "timestep_id": self.track.timestep_ids[step.frame],
             "camera_index": view.seen_by.index,
             "camera_id": view.seen_by.id,
-            **intrinsics_record(view.camera),
-            "transform_matrix": world_from_camera_gl(view.camera, step.placement).tolist(),
+            **intrinsics_record(camera),
+            "transform_matrix": world_from_camera_gl(camera, step.placement).tolist(),
         }

@@ -95,12 +95,16 @@ def jitter_px(
     model_px: Float[np.ndarray, "frames points 2"],
     valid: Bool[np.ndarray, " frames"],
     truth_px: Float[np.ndarray, "frames points 2"] | None = None,
+    group: Int[np.ndarray, " frames"] | None = None,
 ) -> float | None:
     """RMS length of the second time difference of projected landmarks, less that of the truth where it is given.
 
-    Only runs of three valid frames count; None when there is none. Below zero, the track is smoother than the truth.
+    Only runs of three valid frames without a cut count (`group`: which stretch between cuts a frame belongs to); None
+    when there is none. Below zero, the track is smoother than the truth.
     """
     triples = valid[:-2] & valid[1:-1] & valid[2:]
+    if group is not None:
+        triples &= (group[:-2] == group[1:-1]) & (group[1:-1] == group[2:])
     if not triples.any():
         return None
     jitter = _second_difference_rms(model_px, triples)

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from raytrack.errors import InputError
-from raytrack.export.scores import (
-    FramePhotometry,
-    ground_truth_scores,
-    jitter_px,
-    landmark_error_px,
-    photometric_scores,
-)
+from raytrack.export.picture_scores import ScoredPicture, picture_scores
+from raytrack.export.region_scores import offset_scores
+from raytrack.export.scores import ground_truth_scores, jitter_px, landmark_error_px, photometric_scores
 from raytrack.export.truth import TRUTH_LANDMARKS, GroundTruth
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.track import Track
@@ -29,11 +25,8 @@ class CameraScores:
 
     camera_index: int
     camera_id: str
-    psnr_db: float | None
-    l1: float | None
-    worst_l1: float | None
-    landmark_error_px: float | None
-    coverage: float | None
+    scores: Scores
+    """landmark_error_px, and those of `raytrack.export.picture_scores`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +34,7 @@ class SequenceScores:
     """How good a track is."""
 
     scores: Scores
-    """psnr_db, l1, worst_l1, landmark_error_px, jitter_px, coverage, frames; None where there is nothing to measure.
+    """By the names of `raytrack.tables.schemas.SCORE_NAMES`, and `frames`; None where there is nothing to measure.
     Of a rig: over all cameras' pictures and detections; the worst l1 is that of one picture, jitter_px the mean over
     cameras."""
     ground_truth: Scores | None
@@ -54,8 +47,8 @@ class SequenceScores:
 class DrawnFrame:
     """What the scores need of a drawn frame."""
 
-    photometry: tuple[FramePhotometry | None, ...]
-    """By view."""
+    pictures: tuple[ScoredPicture | None, ...]
+    """By view; None where the head is not drawn."""
     landmarks_px: tuple[Float[np.ndarray, "points 2"], ...]
     """By view: of the track, of the view's landmark set; interpolated where the frame has no face."""
     vertices: Float[np.ndarray, "vertices 3"] | None
@@ -83,7 +76,11 @@ def sequence_scores(
         landmark_error_px(points, view.landmarks_px, track.tracked.numpy() & view.detected)
         for points, view in zip(landmarks, views, strict=True)
     ]
-    scores = _all_cameras(track, views, drawn, landmarks, errors)
+    scores = {
+        **_all_cameras(track, views, drawn, landmarks, errors),
+        **_held_out(track, drawn),
+        **offset_scores(head, track.static_offset),
+    }
     against_truth: Scores | None = None
     if truth is not None and track.rig:
         against_truth = _rig_truth(track, head, drawn, truth, scores)
@@ -93,8 +90,10 @@ def sequence_scores(
         CameraScores(
             camera_index=camera.index,
             camera_id=camera.id,
-            landmark_error_px=errors[view],
-            **photometric_scores([frame.photometry[view] for frame in drawn]),
+            scores={
+                **picture_scores([frame.pictures[view] for frame in drawn]),
+                "landmark_error_px": errors[view],
+            },
         )
         for view, camera in enumerate(track.cameras)
     )
@@ -118,16 +117,41 @@ def _all_cameras(
         errors: Of the landmarks in pixels, by view.
     """
     tracked = track.tracked.numpy()
-    photometric = photometric_scores([picture for frame in drawn for picture in frame.photometry])
     counts = [int((tracked & view.detected).sum()) * view.landmarks_px.shape[1] for view in views]
     return {
-        "psnr_db": photometric["psnr_db"],
-        "l1": photometric["l1"],
-        "worst_l1": photometric["worst_l1"],
+        **picture_scores([picture for frame in drawn for picture in frame.pictures]),
         "landmark_error_px": _mean(errors, counts),
-        "jitter_px": _mean([jitter_px(points, tracked, None) for points in landmarks]),
-        "coverage": photometric["coverage"],
+        "jitter_px": _mean([jitter_px(points, tracked, None, _group(track)) for points in landmarks]),
         "frames": track.num_frames,
+    }
+
+
+def _group(track: Track) -> Int[np.ndarray, " frames"] | None:
+    return None if track.group is None else track.group.numpy()
+
+
+def _held_out(track: Track, drawn: Sequence[DrawnFrame]) -> Scores:
+    """PSNR of frames apart: even and odd ones, and those that what is shared has seen, or has not."""
+    number = np.arange(track.num_frames)
+    held_out = np.zeros(track.num_frames, bool) if track.held_out is None else track.held_out.numpy()
+    cameras = np.array([camera.id in track.held_out_cameras for camera in track.cameras])
+
+    def psnr(frames: np.ndarray, views: np.ndarray) -> float | None:
+        chosen = [
+            picture
+            for frame, wanted in zip(drawn, frames, strict=True)
+            for picture, own in zip(frame.pictures, views, strict=True)
+            if wanted and own
+        ]
+        return photometric_scores([None if one is None else one.photometry for one in chosen])["psnr_db"]
+
+    return {
+        "psnr_even_frames_db": psnr(number % 2 == 0, ~cameras),
+        "psnr_odd_frames_db": psnr(number % 2 == 1, ~cameras),
+        "psnr_fitted_frames_db": psnr(~held_out, ~cameras),
+        "psnr_held_out_frames_db": psnr(held_out, ~cameras),
+        "psnr_held_out_cameras_db": psnr(~held_out, cameras),
+        "held_out_frames": int(held_out.sum()),
     }
 
 
@@ -154,9 +178,9 @@ def _single_view_truth(
     landmarks = np.stack([frame.landmarks_px[0] for frame in drawn])
     if view.landmark_set != TRUTH_LANDMARKS:
         world = head.landmarks_world(torch.from_numpy(vertices), TRUTH_LANDMARKS)
-        landmarks = track.camera.project(world).numpy()
+        landmarks = track.frame_cameras().project(world).numpy()
     against = ground_truth_scores(truth, head, vertices=vertices, landmarks_px=landmarks, valid=tracked)
-    jitter = jitter_px(landmarks, tracked, truth.landmarks_px)
+    jitter = jitter_px(landmarks, tracked, truth.landmarks_px, _group(track))
     return {**scores, "jitter_px": jitter}, {**against, "psnr_db": scores["psnr_db"]}
 
 

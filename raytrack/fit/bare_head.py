@@ -11,12 +11,12 @@ What is skin is decided by colour: hair and clothes are the parts of scalp, neck
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from raytrack.fit.track import Track
-from raytrack.geometry.mesh import uniform_laplacian, vertex_adjacency
+from raytrack.geometry.mesh import uniform_laplacian, vertex_adjacency, vertex_normals
 from raytrack.head.model import HeadModel
 
 SKIN_M = 0.7e-3
@@ -129,16 +129,6 @@ def vertex_colours(head: HeadModel, texture: Float[Tensor, "size size 3"]) -> Fl
     size = len(texture)
     column, row = np.clip((head.uv.numpy()[where] * size).astype(int), 0, size - 1).T
     return texture.numpy()[row, column].astype(np.float64)
-
-
-def vertex_normals(
-    vertices: Float[Tensor, "vertices 3"], faces: Int[Tensor, "faces 3"]
-) -> Float[Tensor, "vertices 3"]:
-    """Unit normals, faces weighted by their area."""
-    first, second, third = vertices[faces].unbind(dim=1)
-    of_faces = torch.linalg.cross(second - first, third - first)
-    total = torch.zeros_like(vertices).index_add_(0, faces.flatten(), of_faces.repeat_interleave(3, dim=0))
-    return torch.nn.functional.normalize(total, dim=1)
 
 
 def continued(

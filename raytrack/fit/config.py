@@ -25,7 +25,7 @@ class Weights:
     expression: float = 0.3
     """Mean squared expression coefficient."""
     expression_range: float = 3.0
-    """Mean squared amount by which expression coefficients leave [0, 1]."""
+    """Mean squared amount by which expression coefficients leave their range: [0, 1], of a few [-1, 1]."""
     neck: float = 0.3
     jaw: float = 0.3
     eyes: float = 0.03
@@ -87,6 +87,12 @@ class TrackConfig:
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
     rounds: int = 3
     """Most rounds of (Gauss–Newton rows, Adam epochs of shared parameters); fewer when converged."""
+    held_out_every: int = 0
+    """Keep the last of every so many frames (2: the odd ones, counted from 0) from what frames share: identity,
+    offsets, texture, light and focal length never see them, and their rows are fitted with all that held. The scores
+    then tell how good it is where it was not fitted. 0: none."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Ids of cameras of a calibrated rig that nothing is fitted to; they are drawn and scored all the same."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -123,5 +129,9 @@ class TrackConfig:
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
         if self.rounds > 3:
             raise ValueError(f"track.rounds must be at most 3, got {self.rounds}")
+        if self.held_out_every < 0 or self.held_out_every == 1:
+            raise ValueError(f"track.held_out_every must be 0, or 2 or more, got {self.held_out_every}")
+        if self.held_out_every and (self.preset == "vhap" or self.landmarks_only):
+            raise ValueError("track.held_out_every goes with the default preset and with photometry only")
         if not 0.3 <= self.focal_ratio <= 20:
             raise ValueError(f"track.focal_ratio must be between 0.3 and 20, got {self.focal_ratio}")

@@ -126,11 +126,12 @@ class TrackingFrames:
             calibrated=None if observation.calibrated is None else observation.calibrated.camera,
         )
 
-    def camera(self, focal_px: Float[Tensor, ""]) -> Camera:
+    def camera(self, focal_px: Float[Tensor, "*batch"]) -> Camera:
         """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:
-            focal_px: Focal length in pixels of the input; says nothing where the camera is calibrated.
+            focal_px: Focal length in pixels of the input, one or one per picture; says nothing where the camera is
+                calibrated.
         """
         left, top, right, bottom = self.crop_xyxy
         whole = monocular_camera(focal_px, self.full_size_hw) if self.calibrated is None else self.calibrated

@@ -116,7 +116,7 @@ def _head_framing(
     margin = _HEAD_MARGIN * face_size
     x, y = (_clipped_range(float(low[axis]) - margin, float(high[axis]) + margin, (width, height)[axis])
             for axis in (0, 1))  # fmt: skip
-    chin, up = _chin_lines(camera, landmarks[:, landmark_set(views.first.landmark_set).chin], turned)
+    chin, up = chin_lines(camera, landmarks[:, landmark_set(views.first.landmark_set).chin], turned)
     return Framing(
         crop_xyxy=(x[0], y[0], x[1], y[1]),
         face_size_px=face_size,
@@ -128,8 +128,15 @@ def _head_framing(
     )
 
 
-def _chin_lines(camera: Camera, chin: Tensor, turned: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """A pixel position per frame and the direction upwards.
+def chin_lines(
+    camera: Camera, chin: Float[Tensor, "frames 3"], turned: Float[Tensor, "frames 3 3"]
+) -> tuple[Float[np.ndarray, "frames 2"], Float[np.ndarray, "frames 2"]]:
+    """Where the head begins: a pixel position per frame and the unit direction upwards.
+
+    Args:
+        camera: Of one view, at any size.
+        chin: World positions, metres.
+        turned: World from head.
 
     A camera that looks down sees the shoulders behind the chin higher up in its picture: the line then runs through the
     nape at the chin's height.

@@ -2,16 +2,23 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
 def interpolate_missing(
-    rows: Float[Tensor, "frames columns"], known: Bool[np.ndarray, " frames"]
+    rows: Float[Tensor, "frames columns"],
+    known: Bool[np.ndarray, " frames"],
+    group: Int[np.ndarray, " frames"] | None = None,
 ) -> Float[Tensor, "frames columns"]:
     """Replace unknown rows: linearly between known neighbours, by the nearest one before the first and after the last.
 
     Axis-angle vectors are interpolated as vectors, which is close enough for the turns of a head between two frames.
+
+    Args:
+        rows: Packed parameters of every frame.
+        known: Those that are right.
+        group: Stretches between cuts: a frame takes nothing from another one's, unless nothing of its own is known.
 
     Raises:
         ValueError: No row is known.
@@ -21,6 +28,12 @@ def interpolate_missing(
         raise ValueError("no row is known")
     if known.all():
         return rows
+    if group is not None and len(np.unique(group)) > 1:
+        result = interpolate_missing(rows, known)
+        for own in np.unique(group[known]):
+            place = np.flatnonzero(group == own)
+            result[torch.from_numpy(place)] = interpolate_missing(rows[torch.from_numpy(place)], known[place])
+        return result
     every = np.arange(len(rows))
     after = np.clip(np.searchsorted(numbers, every), 0, len(numbers) - 1)
     before = np.clip(np.searchsorted(numbers, every, side="right") - 1, 0, len(numbers) - 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from raytrack.fit.config import Weights
 from raytrack.fit.landmark_fit import LandmarkFitter, LandmarkSolution
 from raytrack.fit.landmark_pose import initial_rows
-from raytrack.fit.landmark_targets import RigTargets
+from raytrack.fit.landmark_targets import Focals, RigTargets
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.visibility import LandmarkVisibility
 from raytrack.head.model import HeadModel
@@ -64,12 +64,12 @@ class JointFitter:
         return JointFit(
             targets=visible,
             solution=LandmarkSolution(
-                rows=rows, shape=shape, focal_px=self.focal_px, cost=float("nan"), iterations=_ROUGH_ITERATIONS,
-                converged=False,
+                rows=rows, shape=shape, focal_px=np.array([self.focal_px]), cost=float("nan"),
+                iterations=_ROUGH_ITERATIONS, converged=False,
             ),
         )  # fmt: skip
 
-    def visible(self, targets: RigTargets, rows: Float[Tensor, "frames columns"], focal_px: float) -> RigTargets:
+    def visible(self, targets: RigTargets, rows: Float[Tensor, "frames columns"], focal_px: Focals) -> RigTargets:
         """A rig's targets without what a camera cannot see; all of an uncalibrated camera's."""
         if targets[0].calibrated is None:
             return targets

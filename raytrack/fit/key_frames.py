@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 
 _GOOD_SHARE = 0.6
 """Frames that score at least this share of the best one are candidates."""
+_FEWEST_OF_GROUP = 4
 
 
 def choose_key_frames(
@@ -40,3 +41,35 @@ def choose_key_frames(
         taken.append(farthest)
         distance = np.minimum(distance, np.linalg.norm(features - features[farthest], axis=1))
     return np.sort(good[taken])
+
+
+def key_frames_of_groups(
+    scores: Float[np.ndarray, " frames"],
+    poses: Float[np.ndarray, "frames features"],
+    group: Int[np.ndarray, " frames"],
+    count: int,
+) -> Int[np.ndarray, " chosen"]:
+    """Key frames of every group of frames: in proportion to its length, but some of each.
+
+    Args:
+        scores: See `choose_key_frames`.
+        poses: Likewise.
+        group: Which group each frame belongs to.
+        count: How many frames are wanted; more come back where there are many groups.
+
+    Raises:
+        ValueError: No frame has a face.
+    """
+    groups = [np.flatnonzero(group == one) for one in np.unique(group)]
+    if len(groups) == 1:
+        return choose_key_frames(scores, poses, count)
+    fewest = min(count, _FEWEST_OF_GROUP)
+    shares = [max(fewest, round(count * len(numbers) / len(group))) for numbers in groups]
+    chosen = [
+        numbers[choose_key_frames(scores[numbers], poses[numbers], share)]
+        for numbers, share in zip(groups, shares, strict=True)
+        if (scores[numbers] > 0).any()
+    ]
+    if not chosen:
+        raise ValueError("no frame has a face")
+    return np.sort(np.concatenate(chosen))

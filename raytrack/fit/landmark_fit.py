@@ -17,7 +17,7 @@ from torch import Tensor
 from raytrack.fit.block_system import BlockSystem
 from raytrack.fit.evidence import evidence
 from raytrack.fit.kinematics import Chain
-from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets, select
+from raytrack.fit.landmark_targets import Focals, LandmarkTargets, RigTargets, select
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -39,8 +39,8 @@ class LandmarkSolution:
 
     rows: Float[Tensor, "frames columns"]
     shape: Float[Tensor, " shapes"]
-    focal_px: float
-    """Of an uncalibrated camera; for a rig what the fit was started with."""
+    focal_px: Float[np.ndarray, " groups"]
+    """Of an uncalibrated camera, for each group of frames; for a rig what the fit was started with."""
     cost: float
     iterations: int
     converged: bool
@@ -79,7 +79,7 @@ class LandmarkFitter:
         views: RigTargets,
         rows: Float[Tensor, "frames columns"],
         shape: Float[Tensor, " shapes"],
-        focal_px: float,
+        focal_px: Focals,
         *,
         max_iterations: int = 15,
         tolerance: float = 1e-3,
@@ -123,7 +123,7 @@ class LandmarkFitter:
         views: RigTargets,
         rows: Float[Tensor, "frames columns"],
         shape: Float[Tensor, " shapes"],
-        focal_px: float,
+        focal_px: Focals,
         *,
         max_iterations: int = 30,
         tolerance: float = 2e-4,
@@ -134,41 +134,46 @@ class LandmarkFitter:
             views: Detections of the frames.
             rows: Starting rows, for example `initial_rows`.
             shape: Starting identity.
-            focal_px: Starting focal length, also the centre of its prior.
+            focal_px: Starting focal length, also the centre of its prior; of all groups or of each.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
         """
-        first_focal_px, damping, num_shapes = focal_px, _FIRST_DAMPING, len(shape)
-        posed = self._posed(rows, shape, focal_px, views)
-        cost = self._cost(posed, rows, shape, focal_px, first_focal_px, views)
+        damping, num_shapes = _FIRST_DAMPING, len(shape)
+        focals = first_focals = np.broadcast_to(focal_px, (views[0].num_groups,)).astype(np.float64)
+        posed = self._posed(rows, shape, focals, views)
+        cost = self._cost(posed, rows, shape, focals, first_focals, views)
         converged = False
         system, iteration = None, 0
         while iteration < max_iterations and not converged:
             iteration += 1
             if system is None:
-                system = self._system(posed, rows, shape, focal_px, first_focal_px, views, shared=True)
+                system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]
-            new_focal = focal_px
+            new_focals = focals
             if len(step_shared) > num_shapes:
-                new_focal = focal_px * float(np.exp(np.clip(float(step_shared[-1]), -0.3, 0.3)))
-            trial = self._posed(new_rows, new_shape, new_focal, views)
-            new_cost = self._cost(trial, new_rows, new_shape, new_focal, first_focal_px, views)
+                new_focals = focals * np.exp(np.clip(step_shared[num_shapes:].double().numpy(), -0.3, 0.3))
+            trial = self._posed(new_rows, new_shape, new_focals, views)
+            new_cost = self._cost(trial, new_rows, new_shape, new_focals, first_focals, views)
             if not np.isfinite(new_cost) or new_cost >= cost:
                 damping *= 10
                 if damping > _MOST_DAMPING:
                     converged = True
                 continue
             converged = bool(cost - new_cost < tolerance * cost)
-            rows, shape, focal_px, cost, posed = new_rows, new_shape, new_focal, new_cost, trial
+            rows, shape, focals, cost, posed = new_rows, new_shape, new_focals, new_cost, trial
             damping, system = max(damping / 4, _LEAST_DAMPING), None
         return LandmarkSolution(
-            rows=rows, shape=shape, focal_px=focal_px, cost=cost, iterations=iteration, converged=converged
+            rows=rows, shape=shape, focal_px=focals, cost=cost, iterations=iteration, converged=converged
         )
 
     def errors_percent(
-        self, views: RigTargets, rows: Float[Tensor, "frames columns"], shape: Float[Tensor, " shapes"], focal_px: float
+        self,
+        views: RigTargets,
+        rows: Float[Tensor, "frames columns"],
+        shape: Float[Tensor, " shapes"],
+        focal_px: Focals,
     ) -> Float[np.ndarray, "views frames"]:
         """Each view's mean landmark distance in percent of the face; NaN where it sees none."""
         result = np.full((len(views), len(rows)), np.nan)
@@ -179,7 +184,7 @@ class LandmarkFitter:
             result[number] = np.where(view.seen, (percent * view.weights).sum(axis=1) / total, np.nan)
         return result
 
-    def _posed(self, rows: Tensor, shape: Tensor, focal_px: float, views: RigTargets) -> _Posed:
+    def _posed(self, rows: Tensor, shape: Tensor, focal_px: Focals, views: RigTargets) -> _Posed:
         neutral, joints = self.head.identity(shape)
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
@@ -187,13 +192,12 @@ class LandmarkFitter:
         residuals = [view.camera(focal_px).project(points).numpy() - view.positions_px for view in views]
         return _Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
 
-    def _cost(self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float,
+    def _cost(self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
               views: RigTargets) -> float:  # fmt: skip
         per_frame = self._frame_costs(posed, rows, views)
-        shared = (
-            SHAPE_WEIGHT * float(shape.square().sum()) + FOCAL_PRIOR_WEIGHT * np.log(focal_px / first_focal_px) ** 2
-        )
-        return float(per_frame.sum() + len(rows) * shared)
+        of_shape = len(rows) * SHAPE_WEIGHT * float(shape.square().sum())
+        of_focal = (_focal_prior(views) * np.log(focal_px / first_focal_px) ** 2).sum()
+        return float(per_frame.sum() + of_shape + of_focal)
 
     def _frame_costs(self, posed: _Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
         data = np.zeros(len(rows), np.float32)
@@ -203,11 +207,11 @@ class LandmarkFitter:
         return data / _total_weights(views) + self.prior.value(rows).numpy()
 
     def _system(
-        self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: float, first_focal_px: float, views: RigTargets, *,
-        shared: bool,
+        self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
+        views: RigTargets, *, shared: bool,
     ) -> BlockSystem:  # fmt: skip
-        with_focal = views[0].calibrated is None
-        num_shared = len(shape) + with_focal if shared else 0
+        focal_prior = _focal_prior(views)
+        num_shared = len(shape) + len(focal_prior) if shared else 0
         num_frames, num_columns = rows.shape
         blocks, gradients = torch.zeros(num_frames, num_columns, num_columns), torch.zeros(num_frames, num_columns)
         coupling = torch.zeros(num_frames, num_columns, num_shared)
@@ -219,7 +223,7 @@ class LandmarkFitter:
                 if not view.seen[frame]:
                     continue
                 own, common, right = self._rows_of_view(
-                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), with_focal=with_focal
+                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), len(focal_prior)
                 )
                 blocks[frame] += own.T @ own
                 gradients[frame] += own.T @ right
@@ -233,9 +237,9 @@ class LandmarkFitter:
         if shared:
             diagonal = torch.full((num_shared,), 2 * SHAPE_WEIGHT * num_frames)
             value = shape
-            if with_focal:
-                diagonal[-1] = 2 * FOCAL_PRIOR_WEIGHT * num_frames
-                value = torch.cat([shape, torch.tensor([float(np.log(focal_px / first_focal_px))])])
+            if len(focal_prior):
+                diagonal[len(shape) :] = 2 * torch.from_numpy(focal_prior)
+                value = torch.cat([shape, torch.from_numpy(np.log(focal_px / first_focal_px)).float()])
             shared_block += torch.diag(diagonal)
             shared_gradient += diagonal * value
         return BlockSystem(
@@ -245,10 +249,10 @@ class LandmarkFitter:
 
     def _rows_of_view(
         self, surface: PosedSurface, moved: Tensor | None, view: LandmarkTargets, frame: int, residual_px: np.ndarray,
-        focal_px: float, total_weight: float, *, with_focal: bool,
+        focal_px: Focals, total_weight: float, num_focals: int,
     ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
         """Weighted rows of a view's landmarks: derivatives by the frame's columns and by what is shared, residuals."""
-        camera = view.camera(focal_px)
+        camera = view.frame_camera(focal_px, frame)
         focal_xy_px = (float(camera.intrinsics[0, 0]), float(camera.intrinsics[1, 1]))
         to_percent = 100 / view.face_size_px[frame]
         own = (
@@ -263,10 +267,12 @@ class LandmarkFitter:
         common = None
         if moved is not None:
             common = self._shape_rows(surface, moved, camera)
-            if with_focal:
+            if num_focals:
                 centre = np.array([view.size_hw[1] / 2, view.size_hw[0] / 2], np.float32)
                 rate = torch.from_numpy((residual_px + view.positions_px[frame] - centre).astype(np.float32))
-                common = torch.cat([common, rate[..., None]], dim=-1)
+                by_focal = torch.zeros(*rate.shape, num_focals)
+                by_focal[..., 0 if view.group is None else int(view.group[frame])] = rate
+                common = torch.cat([common, by_focal], dim=-1)
             common = (common * to_percent * root).flatten(0, 1)
         return (torch.from_numpy(own) * root).flatten(0, 1), common, right
 
@@ -279,6 +285,15 @@ class LandmarkFitter:
         vertex = (rate * (cam[:, 2, None, None].reciprocal() * scale)) @ moved
         corners, weights = torch.from_numpy(self._corners), torch.from_numpy(self._barycentric)
         return (vertex[corners] * weights[..., None, None]).sum(dim=1)
+
+
+def _focal_prior(views: RigTargets) -> Float[np.ndarray, " groups"]:
+    """Weight of the prior on each focal length to be found: as often as it has frames; none of a calibrated rig."""
+    (first, *_) = views
+    if first.calibrated is not None:
+        return np.zeros(0)
+    groups = np.zeros(len(first.positions_px), np.int64) if first.group is None else first.group
+    return FOCAL_PRIOR_WEIGHT * np.bincount(groups, minlength=first.num_groups)
 
 
 def _total_weights(views: RigTargets) -> Float[np.ndarray, " frames"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.landmark_sets import landmark_set
-from raytrack.fit.landmark_targets import LandmarkTargets, RigTargets
+from raytrack.fit.landmark_targets import Focals, LandmarkTargets, RigTargets
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
 
@@ -16,7 +16,7 @@ Pose = tuple[np.ndarray, np.ndarray]
 
 
 def initial_rows(
-    head: HeadModel, shape: Float[Tensor, " shapes"], views: RigTargets, focal_px: float
+    head: HeadModel, shape: Float[Tensor, " shapes"], views: RigTargets, focal_px: Focals
 ) -> Float[Tensor, "frames columns"]:
     """Rigid pose of every frame from the resting head, the rest at zero.
 
@@ -61,7 +61,7 @@ def _meeting_point(seeing: list["_ViewCamera"], frame: int) -> np.ndarray | None
     """The point nearest to the rays through the middle of every view's face; None if they are all but parallel."""
     matrix, right = np.zeros((3, 3)), np.zeros(3)
     for camera in seeing:
-        origin, direction = camera.ray(camera.positions[frame].mean(axis=0))
+        origin, direction = camera.ray(frame)
         across = np.eye(3) - np.outer(direction, direction)
         matrix += across
         right += across @ origin
@@ -73,10 +73,10 @@ def _meeting_point(seeing: list["_ViewCamera"], frame: int) -> np.ndarray | None
 class _ViewCamera:
     """One view in double precision."""
 
-    def __init__(self, targets: LandmarkTargets, focal_px: float, fixed: np.ndarray) -> None:
+    def __init__(self, targets: LandmarkTargets, focal_px: Focals, fixed: np.ndarray) -> None:
         camera = targets.camera(focal_px, torch.float64)
         self.targets = targets
-        self.intrinsics = camera.intrinsics.numpy()
+        self.intrinsics = np.broadcast_to(camera.intrinsics.numpy(), (len(targets.positions_px), 3, 3))
         self.rotation, self.translation = np.split(camera.cam_from_world.numpy(), [3], axis=1)
         self.positions = targets.positions_px[:, fixed].astype(np.float64)
         self._trusted = targets.weights[:, fixed] > 0
@@ -84,9 +84,9 @@ class _ViewCamera:
     def world_pose(self, points: np.ndarray, frame: int, *, refine: bool) -> Pose:
         """World from head, by this view alone."""
         trusted, positions = self._trusted[frame], self.positions[frame]
-        pose = _perspective_pose(points[trusted], positions[trusted], self.intrinsics, refine=refine)
+        pose = _perspective_pose(points[trusted], positions[trusted], self.intrinsics[frame], refine=refine)
         if pose is None:
-            pose = _frontal_pose(points[trusted], positions[trusted], self.intrinsics)
+            pose = _frontal_pose(points[trusted], positions[trusted], self.intrinsics[frame])
         return self.rotation.T @ pose[0], self.rotation.T @ (pose[1] - self.translation[:, 0])
 
     def error(self, points: np.ndarray, frame: int, pose: Pose) -> float:
@@ -94,13 +94,14 @@ class _ViewCamera:
         cam = (points @ pose[0].T + pose[1]) @ self.rotation.T + self.translation[:, 0]
         if (cam[:, 2] <= 0).any():
             return np.inf
-        image = cam @ self.intrinsics.T
+        image = cam @ self.intrinsics[frame].T
         distance = np.linalg.norm(image[:, :2] / image[:, 2:] - self.positions[frame], axis=1)
         return float(distance[self._trusted[frame]].mean() / self.targets.face_size_px[frame])
 
-    def ray(self, position_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Camera position and unit direction in the world."""
-        direction = self.rotation.T @ np.linalg.solve(self.intrinsics, np.append(position_px, 1.0))
+    def ray(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Camera position, and unit direction to the middle of the face, in the world."""
+        middle_px = self.positions[frame].mean(axis=0)
+        direction = self.rotation.T @ np.linalg.solve(self.intrinsics[frame], np.append(middle_px, 1.0))
         return -self.rotation.T @ self.translation[:, 0], direction / np.linalg.norm(direction)
 
 

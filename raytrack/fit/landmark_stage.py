@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.joint_fit import JointFit, JointFitter
-from raytrack.fit.key_frames import choose_key_frames
+from raytrack.fit.key_frames import key_frames_of_groups
 from raytrack.fit.landmark_check import check_calibration
 from raytrack.fit.landmark_fit import LandmarkFitter, LandmarkSolution
 from raytrack.fit.landmark_pose import initial_rows
@@ -136,7 +136,9 @@ def _joint_fitter(views: SequenceViews, head: HeadModel, config: TrackConfig) ->
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:
     """A head fitted to the key frames; a rig whose calibration contradicts them is refused."""
     features = _pose_features(fitter.first_rows(targets), targets, views)
-    key = choose_key_frames(views.scores[views.detected], features, config.num_key_frames)
+    key = key_frames_of_groups(
+        views.scores[views.detected], features, views.group[views.detected], config.num_key_frames
+    )
     chosen = select(targets, key)
     joint = fitter.fit(chosen)
     if views.is_rig:
@@ -158,6 +160,8 @@ def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
             size_hw=view.size_hw,
             landmark_set=view.landmark_set,
             calibrated=None if view.calibrated is None else view.calibrated.camera,
+            group=views.group,
+            num_groups=int(views.group.max()) + 1,
         )
         for number, view in enumerate(views.observations)
     )

@@ -9,6 +9,9 @@ from jaxtyping import Float, Int
 
 from raytrack.geometry.camera import Camera, monocular_camera
 
+Focals = float | Float[np.ndarray, " groups"]
+"""Focal length in pixels of an uncalibrated camera: one, or one for each group of frames."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkTargets:
@@ -21,6 +24,10 @@ class LandmarkTargets:
     landmark_set: str = "facemesh"
     calibrated: Camera | None = None
     """None: at (0, 0, 1) m, of a focal length to be found."""
+    group: Int[np.ndarray, " frames"] | None = None
+    """Which focal length each frame has; None: there is one."""
+    num_groups: int = 1
+    """How many focal lengths there are, in frames of this object or not."""
 
     @cached_property
     def face_size_px(self) -> Float[np.ndarray, " frames"]:
@@ -33,14 +40,28 @@ class LandmarkTargets:
         """Frames with a trusted point, (frames,) bool."""
         return np.any(self.weights > 0, axis=1)
 
-    def camera(self, focal_px: float, dtype: torch.dtype = torch.float32) -> Camera:
-        """The view's camera; the focal length (pixels) is that of an uncalibrated one."""
+    def camera(self, focal_px: Focals, dtype: torch.dtype = torch.float32) -> Camera:
+        """The view's camera; the focal length (pixels) is that of an uncalibrated one: one for all, or per frame."""
         if self.calibrated is None:
-            return monocular_camera(torch.tensor(focal_px, dtype=dtype), self.size_hw)
+            return monocular_camera(torch.tensor(self.focals_px(focal_px), dtype=dtype), self.size_hw)
         known = self.calibrated
         return Camera(
             intrinsics=known.intrinsics.to(dtype), cam_from_world=known.cam_from_world.to(dtype), size_hw=known.size_hw
         )
+
+    def focals_px(self, focal_px: Focals) -> float | Float[np.ndarray, " frames"]:
+        """The focal length of each frame, of those of the groups; the one there is where there is one."""
+        if not isinstance(focal_px, np.ndarray):
+            return focal_px
+        return float(focal_px[0]) if self.group is None else focal_px[self.group]
+
+    def frame_camera(self, focal_px: Focals, frame: int) -> Camera:
+        """The view's camera at one frame."""
+        if self.calibrated is not None:
+            return self.camera(1.0)
+        focals_px = self.focals_px(focal_px)
+        own = float(focals_px[frame]) if isinstance(focals_px, np.ndarray) else focals_px
+        return monocular_camera(torch.tensor(own), self.size_hw)
 
     def select(self, frames: Int[np.ndarray, " chosen"]) -> "LandmarkTargets":
         """Some of the frames."""
@@ -57,6 +78,8 @@ class LandmarkTargets:
             size_hw=self.size_hw,
             landmark_set=self.landmark_set,
             calibrated=self.calibrated,
+            group=None if self.group is None else self.group[chosen],
+            num_groups=self.num_groups,
         )
 
 

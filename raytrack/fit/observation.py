@@ -34,6 +34,9 @@ class SequenceObservation:
     calibrated: RigCamera | None = None
     """The camera of a calibrated rig; None for a single camera whose focal length is to be found. The views of a rig
     have the same frames, one for one; their pictures may differ in size."""
+    group: Int[np.ndarray, " frames"] | None = None
+    """Which stretch of the recording each frame belongs to, such as the shots between cuts: each has a light of its own
+    and, for a single camera, a focal length of its own, and nothing is smoothed across. None: all are one."""
     source_index: Int[np.ndarray, " frames"] | None = None
     """Which frames of the recording these are, where not all of them were taken; None: all, from 0."""
 

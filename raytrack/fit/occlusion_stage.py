@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.occlusion import ErrorLevels, HiddenSpots, PictureErrors
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.shared import SharedParameters
@@ -25,6 +26,7 @@ class OcclusionSearch:
         renderer: Renderer,
         rows: torch.Tensor,
         shared: SharedParameters,
+        groups: FrameGroups,
     ) -> None:
         """Learn the usual errors.
 
@@ -34,16 +36,15 @@ class OcclusionSearch:
             renderer: On the CPU.
             rows: Packed parameters of every frame.
             shared: With the whole texture.
+            groups: Which light and focal length each frame has.
         """
         self._pictures, self._head, self._renderer = pictures, head, renderer
-        self._rows, self._shared = rows, shared
+        self._rows, self._shared, self._groups = rows, shared, groups
         pairs = pictures.pairs
         chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), PICTURES_FOR_LEVELS)).round().astype(int))
         self._levels = ErrorLevels.create([self._errors(*pair)[0] for pair in pairs[chosen].tolist()], head)
 
-    def look(
-        self, pairs: Int[np.ndarray, "pictures 2"], found: HiddenSpots
-    ) -> tuple[HiddenSpots, list[float]]:
+    def look(self, pairs: Int[np.ndarray, "pictures 2"], found: HiddenSpots) -> tuple[HiddenSpots, list[float]]:
         """What is hidden in some pictures, added to what was found in others; and their mean colour errors.
 
         Args:
@@ -63,9 +64,13 @@ class OcclusionSearch:
         frames, shared, renderer = self._pictures.row_views[place].frames, self._shared, self._renderer
         row = FrameParameters.unpack(self._rows[timestep : timestep + 1])
         vertices = self._head.vertices(row, shared.shape, shared.offset)
-        clip, target = frames.camera(shared.log_focal.exp()).clip(vertices), frames.targets([timestep])
+        light, focal_px = (
+            shared.light[self._groups.light[timestep]],
+            shared.log_focal[self._groups.focal[timestep]].exp(),
+        )
+        clip, target = frames.camera(focal_px).clip(vertices), frames.targets([timestep])
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, shared.texture, shared.light[None], target)
+        image, fragments = renderer.shade(clip, normals, shared.texture, light[None], target)
         mean = float((image - target).abs().sum() / (3 * fragments.coverage.sum().clamp_min(1)))
         face = fragments.face_index[0].numpy()
         return PictureErrors.create(image[0].numpy(), target[0].numpy(), face, frames.face_size_px), mean

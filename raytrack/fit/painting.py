@@ -29,6 +29,8 @@ class Painted:
     """Unit surface normals in world axes; 0 where nothing is covered."""
     region_index: Int[np.ndarray, "height width"]
     """Index into `PAINTED_REGIONS`; −1 where nothing, or no region, is covered."""
+    face_index: Int[np.ndarray, "height width"]
+    """The face that each pixel shows; −1 where nothing is covered."""
     landmarks_px: Float[np.ndarray, "points 2"]
     """The head's landmarks, those that the painter was made for, projected."""
     vertices: Float[np.ndarray, "vertices 3"]
@@ -66,7 +68,7 @@ class FramePainter:
         """
         track.check_head(head)
         self._track, self._head, self._landmarks = track, head, landmarks
-        self._camera = track.cameras[view].camera
+        self._view = view
         self._renderer = make_head_renderer(head, renderer_name, num_threads)
         self._device = "cuda" if self._renderer.name == "nvdiffrast" else "cpu"
         self._neutral, self._joints = head.identity(track.shape)
@@ -74,9 +76,9 @@ class FramePainter:
             self._neutral = self._neutral + track.static_offset[0]
         self._region_of_face = _region_of_face(head)
 
-    def camera(self) -> Camera:
-        """The camera that frames are drawn with, at the input's size."""
-        return self._camera
+    def camera(self, index: int) -> Camera:
+        """The camera that a frame is drawn with, at the input's size."""
+        return self._track.camera_at(index, self._view)
 
     def vertices(self, index: int) -> Float[torch.Tensor, "vertices 3"]:
         """World vertices of a frame, metres."""
@@ -85,10 +87,10 @@ class FramePainter:
 
     def landmarks_px(self, index: int) -> Float[np.ndarray, "points 2"]:
         """Projected landmarks of a frame, without drawing it."""
-        return self._projected(self.vertices(index))
+        return self._projected(self.camera(index), self.vertices(index))
 
-    def _projected(self, vertices: Float[torch.Tensor, "vertices 3"]) -> Float[np.ndarray, "points 2"]:
-        return self.camera().project(self._head.landmarks_world(vertices, self._landmarks)).numpy()
+    def _projected(self, camera: Camera, vertices: Float[torch.Tensor, "vertices 3"]) -> Float[np.ndarray, "points 2"]:
+        return camera.project(self._head.landmarks_world(vertices, self._landmarks)).numpy()
 
     @torch.no_grad()
     def paint(self, index: int, image: UInt8[np.ndarray, "height width 3"]) -> Painted:
@@ -101,17 +103,17 @@ class FramePainter:
         Raises:
             ValueError: The image has another size.
         """
-        if image.shape[:2] != self._camera.size_hw:
-            raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the camera {self._camera.size_hw}")
-        renderer, camera, vertices = self._renderer, self.camera(), self.vertices(index)
-        landmarks_px = self._projected(vertices)
+        renderer, camera, vertices = self._renderer, self.camera(index), self.vertices(index)
+        if image.shape[:2] != camera.size_hw:
+            raise ValueError(f"frame {index} is {image.shape[:2]} (h, w), the camera {camera.size_hw}")
+        landmarks_px = self._projected(camera, vertices)
         clip, drawn_vertices, texture, lights, background = (
             tensor.to(self._device)
             for tensor in (
                 camera.clip(vertices[None]),
                 vertices[None],
                 self._track.texture,
-                self._track.lights[None],
+                self._track.light_at(index)[None],
                 torch.from_numpy(image)[None].float() / 255,
             )
         )
@@ -125,6 +127,7 @@ class FramePainter:
             normals=torch.nn.functional.normalize(renderer.interpolate(normals, fragments)[0], dim=-1).cpu().numpy(),
             # Index −1 picks the last entry, which stands for "nothing".
             region_index=self._region_of_face[face_index],
+            face_index=face_index,
             landmarks_px=landmarks_px,
             vertices=vertices.numpy(),
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.config import Weights
@@ -20,12 +20,14 @@ _JAW_CLOSING = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RowPrior:
-    """Weighted squares of row parameters, of their excess over [0, 1] (expressions), and of the eyes' difference."""
+    """Weighted squares of row parameters, of expressions beyond their range, and of the eyes' difference."""
 
     squares: Float[Tensor, " columns"]
     expression_range: float
     expression_unit: bool
-    """Whether expression coefficients are named units in [0, 1] (not principal components)."""
+    """Whether expression coefficients are named units (not principal components)."""
+    expression_least: Float[Tensor, " expressions"]
+    """Below it, and above 1, a unit is out of its range."""
     jaw_closing: float
     eyes_apart: float
 
@@ -40,10 +42,12 @@ class RowPrior:
         squares[blocks["eyes_pose"]] = weights.eyes / 6
         squares[blocks["expression"]] = weights.expression / head.num_expressions
         squares[blocks["expression"]][~head.expression_enabled] = _HELD
+        least = torch.zeros(head.num_expressions) if head.expression_least is None else head.expression_least
         return cls(
             squares=squares,
             expression_range=weights.expression_range / head.num_expressions,
-            expression_unit=_has_units(head),
+            expression_unit=head.has_named_expressions,
+            expression_least=least.cpu(),
             jaw_closing=weights.jaw * _JAW_CLOSING,
             eyes_apart=weights.eyes_apart / 3,
         )
@@ -55,9 +59,12 @@ class RowPrior:
         total = total + self.jaw_closing * rows[:, 9].clamp_max(0).square()
         if self.expression_unit:
             expression = rows[:, NUM_POSE:]
-            excess = (expression - expression.clamp(0, 1)).square().sum(dim=1)
+            excess = (expression - self._in_range(expression)).square().sum(dim=1)
             total = total + self.expression_range * excess
         return total
+
+    def _in_range(self, expression: Float[Tensor, "*frames expressions"]) -> Float[Tensor, "*frames expressions"]:
+        return torch.maximum(expression, self.expression_least).clamp_max(1)
 
     def quadratic(
         self, row: Float[Tensor, " columns"]
@@ -74,7 +81,7 @@ class RowPrior:
             curvature[9] += 2 * self.jaw_closing
             gradient[9] += 2 * self.jaw_closing * row[9]
         if self.expression_unit:
-            outside = row[NUM_POSE:] - row[NUM_POSE:].clamp(0, 1)
+            outside = row[NUM_POSE:] - self._in_range(row[NUM_POSE:])
             curvature[NUM_POSE:] += 2 * self.expression_range * (outside != 0)
             gradient[NUM_POSE:] += 2 * self.expression_range * outside
         matrix = torch.diag(curvature)
@@ -82,11 +89,3 @@ class RowPrior:
         matrix[left, right] -= 2 * self.eyes_apart
         matrix[right, left] -= 2 * self.eyes_apart
         return matrix, gradient
-
-
-def _has_units(head: HeadModel) -> bool:
-    """Named expressions are units in [0, 1]; numbered ones are principal components."""
-    enabled: Bool[Tensor, " expressions"] = head.expression_enabled
-    return bool(enabled.any()) and not any(
-        name.rstrip("0123456789") in {"", "expression_"} for name in head.expression_names
-    )

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from raytrack.fit.config import Weights
 from raytrack.fit.evidence import evidence
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.row_terms import Drawing, RowView, SurfaceMasks, ViewShares, ViewTerms, draw
@@ -45,6 +46,7 @@ class RowProblem:
     surface: SurfaceModel
     views: tuple[RowView, ...]
     landmarks: LandmarkSet
+    groups: FrameGroups
     weights: Weights
     prior: RowPrior
     link_weights: Float[np.ndarray, " links"]
@@ -189,7 +191,8 @@ class RowSolver:
 
     def _draw(self, setting: "_Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
         target = self.problem.views[view].frames.targets([frame])
-        return draw(self._renderer(), setting.cameras[view], surface, setting.shared, target)
+        camera, light = setting.camera(view, frame), int(self.problem.groups.light[frame])
+        return draw(self._renderer(), camera, surface, setting.shared, target, light)
 
     def _normal_equations(
         self,
@@ -211,7 +214,7 @@ class RowSolver:
         matrix, gradient, errors = torch.zeros(()), torch.zeros(()), []
         for number in sorted({*drawn_views, *seeing}):
             view = problem.views[number]
-            terms = ViewTerms(view=view, frame=frame, camera=setting.cameras[number], surface=surface,
+            terms = ViewTerms(view=view, frame=frame, camera=setting.camera(number, frame), surface=surface,
                               masks=self._masks, weights=problem.weights, shares=shares)  # fmt: skip
             drawing = self._draw(setting, surface, number, frame) if number in drawn_views else None
             own = terms.normal_equations(drawing, view.unit_px * blur_px, num_samples, generator)
@@ -243,18 +246,25 @@ class _Setting:
     shared: SharedParameters
     neutral: Tensor
     joints: Tensor
-    cameras: tuple[Camera, ...]
+    cameras: tuple[tuple[Camera, ...], ...]
+    """Of each view, for each focal length."""
+    focal_group: Int[np.ndarray, " frames"]
 
     @classmethod
     def create(cls, problem: RowProblem, shared: SharedParameters) -> "_Setting":
         neutral, joints = problem.head.identity(shared.shape)
-        focal_px = shared.log_focal.exp()
+        focals_px = shared.log_focal.exp()
         return cls(
             shared=shared,
             neutral=neutral + shared.offset,
             joints=joints,
-            cameras=tuple(view.frames.camera(focal_px) for view in problem.views),
+            cameras=tuple(tuple(view.frames.camera(focal_px) for focal_px in focals_px) for view in problem.views),
+            focal_group=problem.groups.focal,
         )
+
+    def camera(self, view: int, frame: int) -> Camera:
+        """What a view's picture of a frame was taken with."""
+        return self.cameras[view][self.focal_group[frame]]
 
 
 def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:

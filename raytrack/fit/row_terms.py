@@ -104,12 +104,18 @@ Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 @torch.no_grad()
 def draw(
-    renderer: Renderer, camera: Camera, surface: PosedSurface, shared: SharedParameters, target: Tensor
+    renderer: Renderer,
+    camera: Camera,
+    surface: PosedSurface,
+    shared: SharedParameters,
+    target: Tensor,
+    light_group: int = 0,
 ) -> Drawing:
-    """Render a posed head over a picture (1, h, w, 3)."""
+    """Render a posed head over a picture (1, h, w, 3), in one of the lights."""
     world = torch.from_numpy(surface.world)[None]
     clip = camera.clip(world)
-    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, shared.light[None], target)
+    light = shared.light[light_group][None]
+    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, light, target)
     image = renderer.antialias(image, clip, fragments)
     num_covered = int(fragments.coverage.sum())
     error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")

@@ -1,5 +1,6 @@
-"""What all frames of a sequence share, and the optimisers' small state."""
+"""What the frames of a sequence share, and the optimisers' small state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -12,36 +13,45 @@ from raytrack.head.model import HeadModel
 
 @dataclass(frozen=True, kw_only=True)
 class SharedParameters:
-    """Identity, offsets, appearance and focal length of a sequence."""
+    """Identity, offsets and appearance of a sequence; light and focal length of each group of its frames."""
 
     shape: Float[Tensor, " shapes"]
     offset: Float[Tensor, "vertices 3"]
     """Metres, added to the template."""
     texture: Float[Tensor, "size size 3"]
     """Albedo, row 0 at v = 0, less what `texture_coefficients` add to it; may leave [0, 1] a little while fitting."""
-    light: Float[Tensor, "9 3"]
-    log_focal: Float[Tensor, ""]
-    """Log of the focal length in pixels of the input size."""
+    light: Float[Tensor, "lights 9 3"]
+    """Of each group of frames (`raytrack.fit.groups`)."""
+    log_focal: Float[Tensor, " focals"]
+    """Log of the focal length in pixels of the input size, of each group of frames."""
     texture_coefficients: Float[Tensor, " components"] = field(default_factory=lambda: torch.zeros(0))
     """Of the head's principal components of albedo, where the fit uses them (`raytrack.fit.albedo`); else none."""
 
     @classmethod
     def start(
-        cls, head: HeadModel, shape: Float[Tensor, " shapes"], focal_px: float, texture_size: int
+        cls,
+        head: HeadModel,
+        shape: Float[Tensor, " shapes"],
+        focal_px: float | Sequence[float],
+        texture_size: int,
+        num_lights: int = 1,
     ) -> "SharedParameters":
-        """No offset, white light, the head's own albedo."""
+        """No offset, white light, the head's own albedo.
+
+        Args:
+            head: The head model.
+            shape: Identity.
+            focal_px: Of the one group of frames, or of each.
+            texture_size: Texels along a side.
+            num_lights: Groups of frames with a light of their own.
+        """
         return cls(
             shape=shape,
             offset=torch.zeros(head.num_vertices, 3),
             texture=resampled_texture(head.albedo, texture_size),
-            light=white_light(),
-            log_focal=torch.tensor(focal_px, dtype=torch.float32).log(),
+            light=white_light().repeat(num_lights, 1, 1),
+            log_focal=torch.tensor(focal_px, dtype=torch.float32).reshape(-1).log(),
         )
-
-    @property
-    def focal_px(self) -> float:
-        """Focal length in pixels of the input size."""
-        return float(self.log_focal.exp())
 
     def to(self, device: torch.device) -> "SharedParameters":
         """The same values on another device."""
@@ -111,6 +121,39 @@ class Adam:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue where another Adam of the same settings was."""
         self._mean, self._square, self.steps = state["mean"].clone(), state["square"].clone(), int(state["steps"])
+
+
+class GroupAdam:
+    """Adam for a tensor with one entry per group of frames: groups outside a batch neither move nor age."""
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+        self._rows: RowAdam | None = None
+
+    def step(self, value: Tensor, groups: Tensor, gradient: Tensor, scale: float = 1.0) -> Tensor:
+        """Value after one step of the given groups at `scale` times the learning rate.
+
+        Args:
+            value: (groups, ...).
+            groups: Numbers of those in the batch, each once.
+            gradient: Of all groups.
+            scale: Factor on the learning rate.
+        """
+        rows = value.detach().reshape(len(value), -1).clone()
+        if self._rows is None:
+            self._rows = RowAdam(rows.new_full((rows.shape[1],), self.learning_rate), len(rows))
+        self._rows.step(rows, groups, gradient.reshape(rows.shape)[groups], scale)
+        return rows.reshape(value.shape)
+
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs to continue exactly; empty before the first step."""
+        return {} if self._rows is None else self._rows.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Continue where another one of the same settings was."""
+        rates = state["mean"].new_full((state["mean"].shape[1],), self.learning_rate)
+        self._rows = RowAdam(rates, len(state["mean"]))
+        self._rows.restore(state)
 
 
 class RowAdam:

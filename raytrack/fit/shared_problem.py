@@ -11,12 +11,12 @@ from torch import Tensor
 from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
 from raytrack.head.model import HeadModel
 from raytrack.head.regions import PERTURBATION_REGIONS
 from raytrack.render.perturbation import face_regions, perturb_regions
 from raytrack.render.protocol import Fragments, Renderer
-
 
 OWN_OUTLINE = 0.05
 """How far within the matte, in faces, the outline of a face without hair may be and still belong to it."""
@@ -65,6 +65,7 @@ class SharedProblem:
     head: HeadModel
     landmarks: LandmarkSet
     weights: Weights
+    groups: FrameGroups
     offsets: OffsetRegions
     held_outline: Bool[Tensor, " vertices"]
     """Vertices whose silhouettes colours do not move."""

@@ -14,7 +14,7 @@ from raytrack.fit import shared_terms as terms
 from raytrack.fit.albedo import albedo_map
 from raytrack.fit.config import Weights
 from raytrack.fit.schedule import COMPONENTS
-from raytrack.fit.shared import Adam, SharedParameters
+from raytrack.fit.shared import Adam, GroupAdam, SharedParameters
 from raytrack.fit.shared_problem import PictureBatch, SharedProblem
 from raytrack.geometry.camera import Camera
 from raytrack.geometry.mesh import uniform_laplacian
@@ -31,6 +31,8 @@ LEARNING_RATES = {
     "texture_coefficients": 0.1,
     "light": 5e-3,
 }
+PER_LIGHT, PER_FOCAL = "light", "log_focal"
+"""Fields with an entry for each group of frames."""
 _FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
 
 
@@ -46,7 +48,7 @@ class SharedOptimiser:
         """
         self.problem = problem
         self._rates = LEARNING_RATES if learning_rates is None else learning_rates
-        self._adams: dict[str, Adam] = {}
+        self._adams: dict[str, Adam | GroupAdam] = {}
         self._laplacian = terms.SparseProduct(
             uniform_laplacian(problem.head.faces.cpu().numpy(), problem.head.num_vertices)
         )
@@ -100,7 +102,11 @@ class SharedOptimiser:
             gradient = leaves[name].grad
             if gradient is None:
                 continue
-            moved[name] = adam.step(getattr(shared, name), gradient, scale)
+            if isinstance(adam, GroupAdam):
+                groups = self._groups_of(name, batch).to(gradient.device)
+                moved[name] = adam.step(getattr(shared, name), groups, gradient, scale)
+            else:
+                moved[name] = adam.step(getattr(shared, name), gradient, scale)
         if "offset" in moved:
             limit = self.problem.offsets.limit_m
             moved["offset"] = torch.minimum(
@@ -108,7 +114,14 @@ class SharedOptimiser:
             )
         return shared.with_values(**moved), photo
 
-    def _new_adam(self, name: str) -> Adam:
+    def _groups_of(self, name: str, batch: Sequence[PictureBatch]) -> Tensor:
+        """Which entries of a field the batch's frames have."""
+        groups = self.problem.groups.light if name == PER_LIGHT else self.problem.groups.focal
+        return torch.from_numpy(np.unique(np.concatenate([groups[pictures.rows] for pictures in batch])))
+
+    def _new_adam(self, name: str) -> Adam | GroupAdam:
+        if name in (PER_LIGHT, PER_FOCAL):
+            return GroupAdam(self._rates[name])
         return Adam(self._rates[name], common_scale=COMMON_SCALES.get(name, 0.0))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
@@ -118,8 +131,9 @@ class SharedOptimiser:
     def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Continue where another optimiser of the same settings was."""
         for name, values in state.items():
-            self._adams[name] = self._new_adam(name)
-            self._adams[name].restore(values)
+            adam = self._new_adam(name)
+            adam.restore(values)
+            self._adams[name] = adam
 
     def _picture_loss(
         self, rows: Tensor, values: dict[str, Tensor], pictures: PictureBatch, weights: Weights, colours_only: bool,
@@ -129,14 +143,16 @@ class SharedOptimiser:
         problem, renderer, device = self.problem, self.problem.renderer, values["texture"].device
         parameters = FrameParameters.unpack(rows[torch.from_numpy(pictures.rows)].to(device))
         vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
-        camera = pictures.frames.camera(values["log_focal"].exp())
+        lights = values["light"][torch.from_numpy(problem.groups.light[pictures.rows]).to(device)]
+        focals = values["log_focal"][torch.from_numpy(problem.groups.focal[pictures.rows]).to(device)].exp()
+        camera = pictures.frames.camera(focals)
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["albedo"], values["light"][None], target)
+        image, fragments = renderer.shade(clip, normals, values["albedo"], lights, target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
-            still, _ = renderer.shade(clip.detach(), normals.detach(), values["albedo"], values["light"][None], target)
+            still, _ = renderer.shade(clip.detach(), normals.detach(), values["albedo"], lights, target)
             image = torch.where((problem.unaligned_faces[face] & covered)[..., None], still, image)
         trust = pictures.trust(covered, problem.inside_mouth[face])
         if colours_only:

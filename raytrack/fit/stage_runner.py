@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
@@ -52,6 +53,7 @@ class StageRunner:
         self.alignment = Alignment.create(head, config)
         self.prior = RowPrior.create(head, config.weights)
         self.active = views.detected
+        self.groups = FrameGroups.of(views.group)
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
@@ -140,7 +142,7 @@ class StageRunner:
         error = float(np.mean(state.unit_errors))
         if isinstance(stage, RowStage):
             stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
-            rows = interpolate_missing(state.rows, self.active)
+            rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
@@ -153,16 +155,30 @@ class StageRunner:
         if self._search is None or self._search[0] != index:
             shared = with_whole_texture(state.shared, self.albedo_basis)
             renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
-            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared)
+            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups)
         pairs = pictures.pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK]
         hidden, errors = self._search[1].look(pairs, state.hidden if unit else HiddenSpots.none())
         return replace(state, hidden=hidden, unit_errors=(*state.unit_errors, float(np.mean(errors))))
 
+    def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
+        """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
+
+        Args:
+            stage: Which iterations.
+            state: Rows of all frames.
+            frames: No two of them next to each other. Those in which no view shows the head keep their rows.
+        """
+        numbers = np.flatnonzero(frames & self._solved(state)).tolist()
+        return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
+
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
+        return self._solved_rows(stage, state, self._row_blocks(state)[unit])
+
+    def _solved_rows(self, stage: RowStage, state: FitState, numbers: list[int]) -> FitState:
         result = self._solver(state).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
-            self._row_blocks(state)[unit],
+            numbers,
             stage.blur_schedule_px,
             round_index=stage.round_index,
         )
@@ -175,9 +191,10 @@ class StageRunner:
                 surface=self.surface,
                 views=self.pictures(state).row_views,
                 landmarks=self.landmarks,
+                groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state)),
+                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state), self.views.group),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
@@ -245,6 +262,7 @@ class StageRunner:
                 head=self.head,
                 landmarks=self.landmarks,
                 weights=self.config.weights,
+                groups=self.groups,
                 offsets=self.alignment.offsets,
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
@@ -266,16 +284,22 @@ class StageRunner:
 
 
 def link_weights(
-    timestamps_s: Float[np.ndarray, " frames"], active: Bool[np.ndarray, " frames"]
+    timestamps_s: Float[np.ndarray, " frames"],
+    active: Bool[np.ndarray, " frames"],
+    group: Int[np.ndarray, " frames"] | None = None,
 ) -> Float[np.ndarray, " links"]:
-    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond, 0 without a face.
+    """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
+
+    Not at all without a face, or from one group to the next.
 
     Args:
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
+        group: Which stretch each frame belongs to; None: all are one.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
     usual = float(np.median(steps)) if len(steps) else 1.0
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
-    return weights * (active[1:] & active[:-1])
+    together = active[1:] & active[:-1]
+    return weights * (together if group is None else together & (group[1:] == group[:-1]))

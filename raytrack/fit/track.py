@@ -18,11 +18,16 @@ focal_length        (1,)                focal length in px / max(h, w); absent f
 timestep_id         (T,) str
 image_size          (2,) int            h, w; of a rig's first camera
 n_processed_frames  () int              T
+group               (T,) int            ours: stretches between cuts; absent where there is one, as the next two
+lights_per_frame    (T, 9, 3)           ours: `lights` is that of the longest stretch
+focal_px_per_frame  (T,)                ours: pixels; `focal_length` is that of the longest stretch; absent for rigs
 tracked             (T,) bool           ours: frames with a face of their own; the others are interpolated
 texture             (S, S, 3) uint16    ours: the albedo, 65535 = 1, so that the file needs no head to be read
 head_name           () str              ours
 head_sha256         () str              ours: of the head's file
 format_version      () int              ours
+held_out            (T,) bool           ours: frames that what is shared has not seen; absent where there are none
+held_out_cameras    (H,) str            ours: cameras that nothing was fitted to; absent where there are none
 camera_id           (C,) str            ours, calibrated rigs only, as all below
 camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
@@ -37,7 +42,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from raytrack.errors import InputError
@@ -67,9 +72,9 @@ class Track:
     texture: Float[Tensor, "size size 3"]
     """The sequence's one albedo map, 0 to 1, row 0 at v = 0."""
     lights: Float[Tensor, "9 3"]
-    """The sequence's one light."""
+    """The sequence's one light; where it has cuts, that of the longest stretch between them."""
     focal_px: float | None
-    """Focal length in pixels of an image of `size_hw`; None for a calibrated rig."""
+    """Focal length in pixels of an image of `size_hw`, likewise of the longest stretch; None for a calibrated rig."""
     size_hw: tuple[int, int]
     """Height and width of the input frames in pixels, of a rig's first camera."""
     timestep_ids: tuple[str, ...]
@@ -83,9 +88,19 @@ class Track:
     """Of the head's principal components of albedo, whose share of `texture` is in it; None where it has none."""
     rig: tuple[RigCamera, ...] = ()
     """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
+    group: Int[Tensor, " frames"] | None = None
+    """Which stretch between cuts each frame belongs to; None where there are no cuts."""
+    lights_per_frame: Float[Tensor, "frames 9 3"] | None = None
+    """Each frame's light; None where all have the same."""
+    focal_px_per_frame: Float[Tensor, " frames"] | None = None
+    """Each frame's focal length; None where all have the same, and for a calibrated rig."""
     capture_from_world: Float[Tensor, "3 3"] | None = None
     """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
     that is not known."""
+    held_out: Bool[Tensor, " frames"] | None = None
+    """Frames that shape, offsets, texture, light and focal length were fitted without; None: there are none."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Ids of the rig's cameras that nothing was fitted to."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree.
@@ -102,6 +117,9 @@ class Track:
             "timestep_ids": len(self.timestep_ids),
             "tracked": len(self.tracked),
         }
+        for name in ("group", "lights_per_frame", "focal_px_per_frame"):
+            if (values := getattr(self, name)) is not None:
+                counts[name] = len(values)
         if len(set(counts.values())) != 1 or not self.timestep_ids:
             raise ValueError(f"the fields of a track must have the same number of frames, one or more; got {counts}")
 
@@ -120,8 +138,24 @@ class Track:
 
     @property
     def camera(self) -> Camera:
-        """The first camera at its input's size (no batch dimension)."""
+        """The first camera at its input's size (no batch dimension); a single view's of the longest stretch."""
         return self.cameras[0].camera
+
+    def camera_at(self, frame: int, view: int = 0) -> Camera:
+        """What a frame was taken with."""
+        if self.focal_px_per_frame is None:
+            return self.cameras[view].camera
+        return monocular_camera(self.focal_px_per_frame[frame], self.size_hw)
+
+    def frame_cameras(self, view: int = 0) -> Camera:
+        """What the frames were taken with, a batch of T cameras; no batch where all are the same."""
+        if self.focal_px_per_frame is None:
+            return self.cameras[view].camera
+        return monocular_camera(self.focal_px_per_frame, self.size_hw)
+
+    def light_at(self, frame: int) -> Float[Tensor, "9 3"]:
+        """A frame's light."""
+        return self.lights if self.lights_per_frame is None else self.lights_per_frame[frame]
 
     def check_head(self, head: HeadModel) -> None:
         """Refuse a head that the track was not made with.
@@ -159,6 +193,16 @@ class Track:
             arrays |= _rig_arrays(self.rig)
         if self.capture_from_world is not None:
             arrays["capture_from_world"] = _floats(self.capture_from_world)
+        if self.group is not None:
+            arrays["group"] = self.group.numpy().astype(np.int64)
+        if self.lights_per_frame is not None:
+            arrays["lights_per_frame"] = _floats(self.lights_per_frame)
+        if self.focal_px_per_frame is not None:
+            arrays["focal_px_per_frame"] = _floats(self.focal_px_per_frame)
+        if self.held_out is not None:
+            arrays["held_out"] = self.held_out.numpy().astype(bool)
+        if self.held_out_cameras:
+            arrays["held_out_cameras"] = np.array(self.held_out_cameras, dtype=np.str_)
         write_npz(path, arrays)
 
     def vhap_arrays(self, base_albedo: Float[Tensor, "base base 3"]) -> dict[str, np.ndarray]:
@@ -233,6 +277,11 @@ class Track:
             head_sha256=str(arrays["head_sha256"]),
             rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
             capture_from_world=tensors.get("capture_from_world"),
+            group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
+            lights_per_frame=tensors.get("lights_per_frame"),
+            focal_px_per_frame=tensors.get("focal_px_per_frame"),
+            held_out=torch.from_numpy(arrays["held_out"].astype(bool)) if "held_out" in arrays else None,
+            held_out_cameras=tuple(str(item) for item in arrays.get("held_out_cameras", ())),
         )
 
 

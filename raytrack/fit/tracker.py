@@ -12,13 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from raytrack.errors import NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.groups import longest
+from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
@@ -74,8 +78,10 @@ def track_sequence(
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
-    sequence = SequenceViews.of(views)
-    if not sequence.detected.any():
+    whole = SequenceViews.of(views)
+    sequence = without_held_out_cameras(whole, config)
+    held_out = held_out_frames(whole.num_frames, config)
+    if not sequence.detected[~held_out].any():
         raise NoFaceError
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     threads = torch.get_num_threads()
@@ -85,14 +91,48 @@ def track_sequence(
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
-            state = _fit(StageRunner(sequence, head, config), checkpoint, on_progress)
+            state = _fit_all(sequence, head, config, checkpoint, on_progress)
     except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
         raise NotConvergedError(
             f"the fit ran into a singular system ({error}): the footage shows too little"
         ) from error
     finally:
         torch.set_num_threads(threads)
-    return _track(state, sequence, head, config)
+    track = _track(state, sequence, head, config)
+    return replace(
+        track,
+        rig=whole.rig,
+        size_hw=whole.first.size_hw,
+        held_out=torch.from_numpy(held_out) if held_out.any() else None,
+        held_out_cameras=config.held_out_cameras,
+    )
+
+
+def _fit_all(
+    views: SequenceViews,
+    head: HeadModel,
+    config: TrackConfig,
+    checkpoint: Checkpoint | None,
+    on_progress: Callable[[Progress], None] | None,
+) -> FitState:
+    """The fit, and then the rows of frames that are held out of it."""
+    held_out = held_out_frames(views.num_frames, config)
+    if not held_out.any():
+        return _fit(StageRunner(views, head, config), checkpoint, on_progress)
+    last: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        last[:] = [replace(progress, total=progress.total + 1)]
+        if on_progress:
+            on_progress(last[0])
+
+    def report_rows(share: float) -> None:
+        if on_progress and last:
+            on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
+
+    seen = frames_of(views, np.flatnonzero(~held_out))
+    state = _fit(StageRunner(seen, head, config), checkpoint, report)
+    return with_held_out_rows(state, views, head, config, report_rows)
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
@@ -148,10 +188,12 @@ def _is_refinement(stage: Stage) -> bool:
 
 def _landmarks(runner: StageRunner) -> FitState:
     solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights)
-    rows = interpolate_missing(solution.rows, runner.active)
+    rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
-    shared = SharedParameters.start(runner.head, solution.shape, solution.focal_px, runner.config.texture_size)
+    shared = SharedParameters.start(
+        runner.head, solution.shape, solution.focal_px.tolist(), runner.config.texture_size, runner.groups.num_lights
+    )
     if runner.albedo_basis:
         shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
@@ -175,8 +217,7 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         static_offset=shared.offset[None] if has_offset else None,
         texture=shared.texture.clamp(0, 1),
         texture_coefficients=None if basis is None else coefficients,
-        lights=shared.light,
-        focal_px=None if views.is_rig else shared.focal_px,
+        **_lights_and_focals(shared, views),
         size_hw=views.first.size_hw,
         timestep_ids=views.first.timestep_ids,
         tracked=torch.from_numpy(views.detected.copy()),
@@ -184,3 +225,17 @@ def _track(state: FitState, views: SequenceViews, head: HeadModel, config: Track
         head_sha256=head.asset_sha256,
         rig=views.rig,
     )
+
+
+def _lights_and_focals(shared: SharedParameters, views: SequenceViews) -> dict[str, Any]:
+    """Those of the longest group of frames, and those of each frame where there are several groups."""
+    several = len(shared.light) > 1
+    group = views.group if several else np.zeros(views.num_frames, np.int64)
+    focals_px, main, index = shared.log_focal.exp(), longest(group), torch.from_numpy(group)
+    return {
+        "lights": shared.light[main],
+        "focal_px": None if views.is_rig else float(focals_px[main]),
+        "group": torch.from_numpy(views.group) if views.group.any() else None,
+        "lights_per_frame": shared.light[index] if several else None,
+        "focal_px_per_frame": focals_px[index] if several and not views.is_rig else None,
+    }

@@ -89,7 +89,7 @@ class VhapObjective:
         """
         problem, weights = self.problem, self.problem.config.weights
         parameters = FrameParameters.unpack(rows)
-        focal_px = shared.log_focal.exp()
+        focal_px = shared.log_focal[0].exp()
         if self.stage.photometric:
             vertices = problem.head.vertices(parameters, shared.shape, shared.offset)
             loss = self._photometric(vertices, focal_px, shared, frames, generator)
@@ -122,7 +122,7 @@ class VhapObjective:
         normals = renderer.vertex_normals(vertices)
         untextured = self.gates.untextured_faces
         image, fragments = renderer.shade(
-            clip, normals, self._albedo(shared), shared.light[None], target, detach_uv_faces=untextured
+            clip, normals, self._albedo(shared), shared.light[:1], target, detach_uv_faces=untextured
         )
         return image, clip, fragments
 
@@ -183,7 +183,7 @@ class VhapObjective:
         if "light" in self.stage.optimise:
             with torch.no_grad():
                 normals = problem.renderer.interpolate(problem.renderer.vertex_normals(seen), fragments)
-            total = total + config.weights.diffuse * terms.diffuse_term(normals, covered, shared.light)
+            total = total + config.weights.diffuse * terms.diffuse_term(normals, covered, shared.light[0])
         # Over the background the image is the target.
         count = covered.sum()
         error = (image.detach() - target).abs().sum() / (3 * count.clamp_min(1))

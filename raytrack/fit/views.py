@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from raytrack.fit.groups import numbered
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera
 
@@ -72,6 +73,12 @@ class SequenceViews:
     def rig(self) -> tuple[RigCamera, ...]:
         """The calibrated cameras, in order; empty for a single view of unknown focal length."""
         return tuple(view.calibrated for view in self.observations if view.calibrated is not None)
+
+    @cached_property
+    def group(self) -> Int[np.ndarray, " frames"]:
+        """The stretch of the recording that each frame belongs to, counted from 0; the first view knows."""
+        given = self.first.group
+        return np.zeros(self.num_frames, np.int64) if given is None else numbered(given)
 
     @cached_property
     def detected_by_view(self) -> Bool[np.ndarray, "views frames"]:

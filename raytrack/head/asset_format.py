@@ -104,6 +104,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
         texture_basis=None,
+        expression_least=floats(arrays["expression_least"]) if "expression_least" in arrays else None,
         family=str(arrays["family"]) if "family" in arrays else "",
         ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )

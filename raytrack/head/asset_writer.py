@@ -59,6 +59,7 @@ def head_arrays(head: HeadModel) -> dict[str, np.ndarray]:
         "jaw_open_full_rad": np.array(head.jaw_open_full_rad, np.float32),
         "jaw_side_full_rad": np.array(head.jaw_side_full_rad, np.float32),
         "family": np.array(head.family, dtype=np.str_),
+        **({} if head.expression_least is None else {"expression_least": head.expression_least.cpu().numpy()}),
         **landmark_arrays(head),
         **texture_basis_arrays(head),
     }

@@ -78,6 +78,8 @@ class HeadModel:
     """For each of the 68 iBUG points the Face Mesh point that stands for it; None where the file does not say."""
     texture_basis: TextureBasis | None = None
     """Principal components of the albedo about `albedo`; None where the head has none."""
+    expression_least: Float[Tensor, " expressions"] | None = None
+    """Usual smallest coefficients of named expressions; None: 0 for all of them. The largest is 1."""
     family: str = ""
     """Whose parameters and vertices these are, whatever the head is called: ``flame``, or empty for its own."""
 
@@ -101,6 +103,12 @@ class HeadModel:
     def num_expressions(self) -> int:
         """Expression coefficients per frame."""
         return len(self.expression_basis)
+
+    @property
+    def has_named_expressions(self) -> bool:
+        """Whether coefficients are amounts of named expressions; numbered ones are principal components."""
+        numbered = (name.rstrip("0123456789") in {"", "expression_"} for name in self.expression_names)
+        return bool(self.expression_enabled.any()) and not any(numbered)
 
     @cached_property
     def _frame_basis(self) -> Float[Tensor, "rows coordinates"]:

@@ -81,6 +81,8 @@ def _scores_in_words(entry: Mapping[str, Any]) -> str:
         ("landmark_error_px", "landmarks {:.2f} px"),
         ("jitter_px", "jitter {:.2f} px"),
         ("coverage", "coverage {:.1%}"),
+        ("outline_error_face_percent", "outline off by {:.1f} % of the face"),
+        ("psnr_held_out_frames_db", "held-out frames {:.1f} dB"),
         ("frames", "{} frames"),
     )
     words = [text.format(entry[name]) for name, text in spelled if entry.get(name) is not None]

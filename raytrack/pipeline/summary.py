@@ -107,11 +107,13 @@ def sequence_scores(out: Path, key: SequenceKey) -> dict[str, Any]:
     if not path.is_file():
         return {}
     (row,) = read_part(path).to_pylist()
-    scores = {name: row[name] for name in (*SCORE_NAMES, "frames")}
+    # An older version's rows lack some.
+    scores = {name: row.get(name) for name in (*SCORE_NAMES, "frames")}
     cameras = part_path(out, CAMERA_SCORES_TABLE, key, f"{SCORES_STAGE}-00000")
     if cameras.is_file():
         scores["cameras"] = {
-            one["camera_id"]: {name: one[name] for name in CAMERA_SCORE_NAMES} for one in read_part(cameras).to_pylist()
+            one["camera_id"]: {name: one.get(name) for name in CAMERA_SCORE_NAMES}
+            for one in read_part(cameras).to_pylist()
         }
     if row["has_ground_truth"]:
         scores["ground_truth"] = {name: row[f"ground_truth_{name}"] for name in TRUTH_NAMES}

@@ -61,7 +61,7 @@ def camera_rows(per_camera: Sequence[Any]) -> pa.Table:
     """Scores of each camera of a rig."""
     rows = [
         {"camera": camera.camera_index, "camera_id": camera.camera_id}
-        | {name: getattr(camera, name) for name in CAMERA_SCORE_NAMES}
+        | {name: camera.scores[name] for name in CAMERA_SCORE_NAMES}
         for camera in per_camera
     ]
     return pa.Table.from_pylist(rows, schema=CAMERA_SCORES)

@@ -161,12 +161,34 @@ EXPORTS = pa.schema(
 )
 """One row per thing written for others to read: `render`, `preview`, `dataset`."""
 
-SCORE_NAMES = ("psnr_db", "l1", "worst_l1", "landmark_error_px", "jitter_px", "coverage")
+PICTURE_SCORE_NAMES = (
+    *("psnr_db", "l1", "worst_l1", "coverage", "coverage_above_chin_share", "coverage_whole_share"),
+    *("overreach_above_chin_share", "outline_error_px", "outline_error_face_percent", "outline_bias_face_percent"),
+    *("ring_l1", "psnr_face_db", "psnr_eyes_db", "psnr_mouth_db", "psnr_hair_db", "psnr_ears_db", "psnr_neck_db"),
+    "psnr_bust_db",
+)
+"""What pictures are scored by: those of one camera, or of all. Their meaning is told in docs/scores.md."""
+HELD_OUT_SCORE_NAMES = (
+    *("psnr_even_frames_db", "psnr_odd_frames_db", "psnr_fitted_frames_db", "psnr_held_out_frames_db"),
+    *("psnr_held_out_cameras_db", "held_out_frames"),
+)
+OFFSET_SCORE_NAMES = tuple(
+    f"offset_{region}_{measure}_mm"
+    for region in ("face", "hair", "ears", "neck", "bust")
+    for measure in ("mean", "p95", "max")
+)
+SCORE_NAMES = (
+    *PICTURE_SCORE_NAMES,
+    "landmark_error_px",
+    "jitter_px",
+    *HELD_OUT_SCORE_NAMES,
+    *OFFSET_SCORE_NAMES,
+)
 TRUTH_NAMES = ("face_error_mm", "landmark_error_px", "psnr_db")
 
 SCORES = pa.schema(
     [
-        *(pa.field(name, pa.float64()) for name in SCORE_NAMES),
+        *(pa.field(name, pa.int32() if name == "held_out_frames" else pa.float64()) for name in SCORE_NAMES),
         pa.field("frames", pa.int32(), **_REQUIRED),
         pa.field("has_ground_truth", pa.bool_(), **_REQUIRED),
         *(pa.field(f"ground_truth_{name}", pa.float64()) for name in TRUTH_NAMES),
@@ -175,7 +197,7 @@ SCORES = pa.schema(
 """One row; see `raytrack.export.scores`. Null where there is nothing to measure."""
 
 
-CAMERA_SCORE_NAMES = ("psnr_db", "l1", "worst_l1", "landmark_error_px", "coverage")
+CAMERA_SCORE_NAMES = (*PICTURE_SCORE_NAMES, "landmark_error_px")
 
 CAMERA_SCORES = pa.schema([*_CAMERA, *(pa.field(name, pa.float64()) for name in CAMERA_SCORE_NAMES)])
 """One row per calibrated camera, by place: how well the track explains its pictures. Null as in the table `scores`."""

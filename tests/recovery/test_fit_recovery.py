@@ -131,8 +131,8 @@ def test_gauss_newton_finds_pose_and_expression_again(scene, landmark_trust, lim
         shape=shape,
         offset=torch.zeros(head.num_vertices, 3),
         texture=head.albedo,
-        light=light,
-        log_focal=torch.tensor(FOCAL_PX).log(),
+        light=light[None],
+        log_focal=torch.tensor([FOCAL_PX]).log(),
     )
     generator = torch.Generator().manual_seed(0)
     rows = true_parameters(head).pack()
@@ -262,8 +262,8 @@ def test_colours_of_occluded_parts_move_nothing(scene, occluded):
         shape=true_identity(head),
         offset=torch.zeros(head.num_vertices, 3),
         texture=0.8 * head.albedo,
-        light=true_light(),
-        log_focal=torch.tensor(FOCAL_PX).log(),
+        light=true_light()[None],
+        log_focal=torch.tensor([FOCAL_PX]).log(),
     )
     state = FitState(
         rows=true_parameters(head).pack(),

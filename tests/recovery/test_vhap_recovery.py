@@ -34,7 +34,7 @@ def fitted() -> tuple[FitState, list[tuple[str, float, int, float]]]:
 
 def landmark_errors_px(state: FitState) -> np.ndarray:
     vertices = head().vertices(FrameParameters.unpack(state.rows), state.shared.shape, state.shared.offset)
-    camera = monocular_camera(state.shared.log_focal.exp(), SIZE_HW)
+    camera = monocular_camera(state.shared.log_focal[0].exp(), SIZE_HW)
     points = camera.project(head().landmarks_world(vertices)).numpy()
     return np.linalg.norm(points - clip().landmarks_px, axis=-1).mean(axis=1)
 

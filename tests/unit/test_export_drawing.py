@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from raytrack.fit.npz import write_npz
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.track import Track
+from raytrack.tables.schemas import SCORE_NAMES
 
 SIZE_HW = (91, 77)
 NUM_FRAMES, LOST = 5, 3
@@ -89,7 +91,7 @@ def test_one_pair_of_pictures_for_every_input_frame(tmp_path):
 
 def test_scores_follow_from_the_pictures(tmp_path):
     scores = draw(tmp_path).scores
-    assert list(scores) == ["psnr_db", "l1", "worst_l1", "landmark_error_px", "jitter_px", "coverage", "frames"]
+    assert set(scores) == {*SCORE_NAMES, "frames"}
     rows, shares = [], []
     vertices = head().vertices(track().parameters, track().shape, track().static_offset[0]).numpy()
     for index in set(range(NUM_FRAMES)) - {LOST}:
@@ -252,3 +254,39 @@ def test_mean_frame_rate():
     assert mean_frame_rate(np.array([0.0, 0.1, 0.4])) == pytest.approx(5)
     assert mean_frame_rate(np.array([3.0])) == 25
     assert mean_frame_rate(np.array([3.0, 3.0])) == 25
+
+
+def test_held_out_frames_are_scored_apart(tmp_path):
+    odd = torch.arange(NUM_FRAMES) % 2 == 1
+    scores = draw(tmp_path, track=dataclasses.replace(track(), held_out=odd)).scores
+    mse = {}
+    for index in set(range(NUM_FRAMES)) - {LOST}:
+        color = read_png(tmp_path / "render" / "color" / f"{index:06d}.png")
+        mask = read_png(tmp_path / "render" / "mask" / f"{index:06d}.png") > 127
+        mse[index] = (((make_image(index, SIZE_HW).astype(float) - color)[mask] / 255) ** 2).mean()
+    assert scores["psnr_held_out_frames_db"] == pytest.approx(-10 * np.log10(mse[1]))
+    assert scores["psnr_odd_frames_db"] == scores["psnr_held_out_frames_db"]
+    assert scores["psnr_fitted_frames_db"] == pytest.approx(-10 * np.log10((mse[0] + mse[2] + mse[4]) / 3))
+    assert scores["held_out_frames"] == 2
+    usual = draw(tmp_path).scores
+    assert usual["psnr_held_out_frames_db"] is None
+    assert usual["psnr_fitted_frames_db"] == usual["psnr_db"]
+
+
+def test_the_outline_is_scored_above_the_chin_of_the_detection(tmp_path):
+    result = track()
+    painter = FramePainter(result, head())
+
+    def own_mask(index: int) -> np.ndarray:
+        return painter.paint(index, make_image(index, SIZE_HW)).mask * np.uint8(255)
+
+    seen = dataclasses.replace(observation(result, shift_px=(0, 0)), load_alpha=own_mask)
+    scores = draw(tmp_path, seen).scores
+    assert scores["outline_error_px"] == scores["outline_bias_face_percent"] == 0
+    assert scores["coverage_above_chin_share"] == scores["coverage_whole_share"] == 1
+    larger = dataclasses.replace(seen, load_alpha=lambda index: cv2.dilate(own_mask(index), np.ones((5, 5), np.uint8)))
+    shrunk = draw(tmp_path, larger).scores
+    assert 1.2 < shrunk["outline_error_px"] < 2.2
+    assert shrunk["outline_bias_face_percent"] < -3
+    assert shrunk["coverage_above_chin_share"] < 0.92
+    assert shrunk["psnr_db"] == scores["psnr_db"], "which is why it says nothing of outlines"

@@ -20,6 +20,7 @@ def painted(error: int = 0) -> Painted:
         mask=mask,
         normals=normals,
         region_index=np.where(mask, PAINTED_REGIONS.index("skin"), -1).astype(np.int8),
+        face_index=np.where(mask, 0, -1),
         landmarks_px=np.tile(np.array([[40.5, 40.5]], np.float32), (478, 1)),
         vertices=np.zeros((4, 3), np.float32),
     )

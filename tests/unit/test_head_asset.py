@@ -11,6 +11,7 @@ from raytrack.head.asset_format import read_head
 from raytrack.head.asset_writer import write_head
 from raytrack.head.library import load_head
 from raytrack.head.model import HeadModel
+from raytrack.head.shoulders import SHOULDER_RANGE_M, with_shoulders
 
 MEBIBYTE = 1 << 20
 
@@ -29,11 +30,26 @@ def written(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 def test_default_head_has_the_promised_size():
     head = load_head()
     assert (head.num_vertices, len(head.faces)) == (5657, 11108)
-    assert (head.num_shapes, head.num_expressions) == (150, 73)
+    assert (head.num_shapes, head.num_expressions) == (150, 76)
     assert len(head.landmarks["facemesh"].faces) == 478
     assert len(head.landmarks["ibug"].faces) == 68
     assert head.albedo.shape == (1024, 1024, 3)
     assert 0 <= float(head.albedo.min()) < float(head.albedo.max()) <= 1
+
+
+def test_shoulders_move_the_bust_and_not_the_head():
+    head = load_head()
+    side = head.expression_basis[head.expression_names.index("shouldersSide")]
+    assert side[head.region("face")].norm(dim=1).mean() < 0.05 * SHOULDER_RANGE_M
+    bust = head.skin_weights[:, 0] > 0.99
+    assert bust.any()
+    assert torch.allclose(side[bust], torch.tensor([SHOULDER_RANGE_M, 0.0, 0.0]), atol=0.011 * SHOULDER_RANGE_M)
+
+
+def test_heads_with_principal_components_get_no_shoulders():
+    head = load_head()
+    numbered = replace(head, expression_names=tuple(f"expression_{index}" for index in range(head.num_expressions)))
+    assert with_shoulders(numbered) is numbered
 
 
 def test_default_head_is_read_once_and_knows_its_digest():
@@ -154,6 +170,7 @@ def test_write_then_read_gives_the_same_head(tmp_path):
     path = tmp_path / "mine.npz"
     write_head(path, head)
     again = read_head(path)
+    assert with_shoulders(again) is again
     assert again.name == "mine"
     assert_same_head(head, again)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.npz"]

@@ -39,7 +39,7 @@ def rendered(stage: VhapObjective):
     vertices.requires_grad_()
     size_hw = stage.problem.views[0].images.size_hw
     camera = monocular_camera(torch.tensor(2.4 * max(size_hw)), size_hw)
-    shared = dataclasses.replace(fit().first_shared, light=white_light())
+    shared = dataclasses.replace(fit().first_shared, light=white_light()[None])
     image, positions, fragments = stage.render(vertices, camera, shared, torch.rand(1, *size_hw, 3))
     return vertices, image, positions, fragments
 

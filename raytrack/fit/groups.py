@@ -1,0 +1,44 @@
+"""Groups of frames that share a light and a focal length: the stretches between a sequence's cuts, or single frames.
+
+Identity, offsets and texture are the same in all groups.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameGroups:
+    """Which of the lights and which of the focal lengths of `SharedParameters` each frame has."""
+
+    light: Int[np.ndarray, " frames"]
+    focal: Int[np.ndarray, " frames"]
+
+    @classmethod
+    def of(cls, group: Int[np.ndarray, " frames"]) -> "FrameGroups":
+        """Every group with a light and a focal length of its own."""
+        return cls(light=group, focal=group)
+
+    @property
+    def num_lights(self) -> int:
+        """How many lights there are."""
+        return int(self.light.max()) + 1
+
+    @property
+    def num_focals(self) -> int:
+        """How many focal lengths there are."""
+        return int(self.focal.max()) + 1
+
+
+def numbered(group: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:
+    """The same groups, counted from 0 in the order in which they appear."""
+    _, first, number = np.unique(group, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))
+    return order[number.reshape(-1)].astype(np.int64)
+
+
+def longest(group: Int[np.ndarray, " frames"]) -> int:
+    """The group with the most frames, the first of them if there are several."""
+    return int(np.bincount(group).argmax())

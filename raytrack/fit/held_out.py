@@ -1,0 +1,112 @@
+"""Held-out frames and cameras: how good what frames share is where it was not fitted.
+
+What frames share is fitted to a sequence that the held-out frames are not part of, so nothing of them can leak into it:
+no picture, matte or landmark, and no choice that depends on one. Their rows are fitted afterwards, with all that is
+shared held still, each from the interpolation between its neighbours. Held-out cameras take no part at all.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+
+from raytrack.errors import ConfigError
+from raytrack.fit.checkpoint import FitState
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.observation import ImageLoader, SequenceObservation
+from raytrack.fit.schedule import RowStage
+from raytrack.fit.stage_runner import StageRunner
+from raytrack.fit.views import SequenceViews
+from raytrack.head.model import HeadModel
+
+logger = logging.getLogger(__name__)
+
+
+def held_out_frames(num_frames: int, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
+    """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none."""
+    every = config.held_out_every
+    return np.arange(num_frames) % every == every - 1 if every else np.zeros(num_frames, bool)
+
+
+def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
+    """The views that take part in the fit.
+
+    Raises:
+        ConfigError: A camera to be held out does not exist, or none is left.
+    """
+    if not config.held_out_cameras:
+        return views
+    names = [camera.id for camera in views.rig]
+    if unknown := set(config.held_out_cameras) - set(names):
+        known = ", ".join(names) or "none, for there is no calibrated rig"
+        raise ConfigError(f"held_out_cameras: no camera {', '.join(sorted(unknown))}; there are {known}")
+    left = tuple(
+        view for view, name in zip(views.observations, names, strict=True) if name not in config.held_out_cameras
+    )
+    if not left:
+        raise ConfigError("held_out_cameras: no camera is left to track with")
+    return SequenceViews.of(left)
+
+
+def frames_of(views: SequenceViews, numbers: Int[np.ndarray, " chosen"]) -> SequenceViews:
+    """The same views of some frames, as if there had never been others."""
+    return SequenceViews.of(tuple(_frames_of_view(view, numbers) for view in views.observations))
+
+
+def _frames_of_view(view: SequenceObservation, numbers: np.ndarray) -> SequenceObservation:
+    # Every array of an observation goes by frame.
+    arrays = {
+        item.name: getattr(view, item.name)[numbers]
+        for item in dataclasses.fields(view)
+        if isinstance(getattr(view, item.name), np.ndarray)
+    }
+    if view.source_index is None:
+        arrays["source_index"] = numbers
+    return dataclasses.replace(
+        view,
+        timestep_ids=tuple(view.timestep_ids[number] for number in numbers),
+        load_image=_renumbered(view.load_image, numbers),
+        load_alpha=None if view.load_alpha is None else _renumbered(view.load_alpha, numbers),
+        **arrays,
+    )
+
+
+def _renumbered(load: ImageLoader, numbers: np.ndarray) -> ImageLoader:
+    return lambda frame: load(int(numbers[frame]))
+
+
+def with_held_out_rows(
+    state: FitState,
+    views: SequenceViews,
+    head: HeadModel,
+    config: TrackConfig,
+    on_share: Callable[[float], None] = lambda _: None,
+) -> FitState:
+    """The state of all frames, from that of a finished fit of those that are not held out.
+
+    Args:
+        state: Of the fitted frames; what it says of shared parameters comes back as it is.
+        views: Of all frames.
+        head: The head model.
+        config: As for the fit.
+        on_share: Told the finished share of the work.
+    """
+    held_out = held_out_frames(views.num_frames, config)
+    rows = state.rows.new_zeros(views.num_frames, state.rows.shape[1])
+    rows[torch.from_numpy(~held_out)] = state.rows
+    rows = interpolate_missing(rows, views.detected & ~held_out)
+    if views.is_rig:  # The head that frames the pictures
+        state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
+    state = dataclasses.replace(state, rows=rows)
+    runner = StageRunner(views, head, config)
+    stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage)]
+    for done, stage in enumerate(stages):
+        state = runner.solve_rows(stage, state, held_out)
+        on_share((done + 1) / len(stages))
+    error = float(np.mean(state.unit_errors)) if state.unit_errors else float("nan")
+    logger.info("held-out frames: colour error %.4f", error)
+    return dataclasses.replace(state, rows=interpolate_missing(state.rows, views.detected), unit_errors=())

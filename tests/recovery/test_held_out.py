@@ -1,0 +1,184 @@
+"""Held-out frames and cameras: nothing of them reaches what frames share, yet their rows are fitted."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import torch
+from synthetic_track import head, make_rig, make_track
+
+from raytrack.errors import ConfigError, NoFaceError
+from raytrack.fit.config import TrackConfig
+from raytrack.fit.held_out import frames_of, held_out_frames
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.painting import FramePainter
+from raytrack.fit.track import Track
+from raytrack.fit.tracker import Progress, track_sequence
+from raytrack.fit.views import SequenceViews
+
+SIZE_HW, NUM_FRAMES = (96, 96), 6
+ODD = np.arange(NUM_FRAMES) % 2 == 1
+SHARED = ("shape", "static_offset", "texture", "lights")
+CONFIG = TrackConfig(
+    tracking_size_px=96, texture_image_size_px=96, texture_size=32, final_texture_size=32, rounds=1, num_threads=1
+)
+HALF = dataclasses.replace(CONFIG, held_out_every=2)
+
+
+@functools.cache
+def scene() -> tuple[SequenceObservation, Track]:
+    """Pictures of a known head over grey, with what a perfect observer finds in them."""
+    truth = make_track(NUM_FRAMES, SIZE_HW)
+    truth = dataclasses.replace(truth, texture=head().albedo)
+    painter, room = FramePainter(truth, head()), np.full((*SIZE_HW, 3), 128, np.uint8)
+    painted = [painter.paint(index, room) for index in range(NUM_FRAMES)]
+    observation = SequenceObservation(
+        size_hw=SIZE_HW,
+        timestep_ids=truth.timestep_ids,
+        timestamps_s=np.arange(NUM_FRAMES) / 25,
+        load_image=lambda index: painted[index].color,
+        load_alpha=lambda index: painted[index].mask * np.uint8(255),
+        landmarks_px=np.stack([one.landmarks_px for one in painted]),
+        scores=np.ones(NUM_FRAMES, np.float32),
+    )
+    return observation, truth
+
+
+def changed(observation: SequenceObservation, frames: np.ndarray) -> SequenceObservation:
+    """Other pictures, mattes, landmarks and scores in some frames."""
+    landmarks, scores = observation.landmarks_px.copy(), observation.scores.copy()
+    landmarks[frames] += np.float32([3.0, -2.0])
+    scores[frames] = 0.7
+
+    def image(index: int) -> np.ndarray:
+        picture = observation.load_image(index)
+        return 255 - picture if frames[index] else picture
+
+    def alpha(index: int) -> np.ndarray:
+        matte = observation.load_alpha(index)
+        return np.roll(matte, 5, axis=1) if frames[index] else matte
+
+    return dataclasses.replace(observation, load_image=image, load_alpha=alpha, landmarks_px=landmarks, scores=scores)
+
+
+TOLD: list[Progress] = []
+
+
+@functools.cache
+def half_track() -> Track:
+    return track_sequence(scene()[0], head(), HALF, on_progress=TOLD.append)
+
+
+def test_what_frames_share_never_sees_held_out_frames():
+    whole, other = half_track(), track_sequence(changed(scene()[0], ODD), head(), HALF)
+    for name in SHARED:
+        assert torch.equal(getattr(whole, name), getattr(other, name)), name
+    assert whole.focal_px == other.focal_px
+    assert torch.equal(whole.parameters.translation[~ODD], other.parameters.translation[~ODD])
+    assert not torch.equal(whole.parameters.translation[ODD], other.parameters.translation[ODD])
+    np.testing.assert_array_equal(whole.held_out.numpy(), ODD)
+
+
+def test_other_frames_do_change_what_is_shared():
+    """Else the test above could not fail."""
+    last = np.arange(NUM_FRAMES) == NUM_FRAMES - 2
+    other = track_sequence(changed(scene()[0], last), head(), HALF)
+    assert all(not torch.equal(getattr(half_track(), name), getattr(other, name)) for name in SHARED)
+
+
+def test_rows_of_held_out_frames_are_fitted_to_their_pictures():
+    observation, truth = scene()
+    track = half_track()
+    vertices = head().vertices(track.parameters, track.shape, track.static_offset[0])
+    found = track.camera.project(head().landmarks_world(vertices)).numpy()
+    error = np.linalg.norm(found - observation.landmarks_px, axis=-1).mean(axis=1)
+    between = (observation.landmarks_px[:-2] + observation.landmarks_px[2:])[0::2] / 2
+    interpolated = np.linalg.norm(between - observation.landmarks_px[1:-1:2], axis=-1).mean()
+    assert error[ODD].mean() < 1.5
+    assert error[ODD].mean() < 0.3 * interpolated
+    assert track.num_frames == truth.num_frames
+    assert track.tracked.all()
+
+
+def test_without_held_out_frames_nothing_is_marked(tmp_path):
+    track = half_track()
+    track.save(tmp_path / "half.npz", base_albedo=head().albedo)
+    again = Track.load(tmp_path / "half.npz")
+    np.testing.assert_array_equal(again.held_out.numpy(), ODD)
+    dataclasses.replace(track, held_out=None).save(tmp_path / "all.npz", base_albedo=head().albedo)
+    assert Track.load(tmp_path / "all.npz").held_out is None
+    assert "held_out" not in np.load(tmp_path / "all.npz").files
+
+
+def test_progress_ends_when_the_held_out_rows_are_done():
+    half_track()
+    assert TOLD[-1].stage == "rows_held_out"
+    assert TOLD[-1].done == TOLD[-1].total
+    assert [one.done for one in TOLD] == sorted(one.done for one in TOLD)
+    assert len({one.total for one in TOLD}) == 1
+
+
+def test_faces_in_held_out_frames_alone_are_none():
+    observation = scene()[0]
+    scores = np.where(ODD, observation.scores, 0).astype(np.float32)
+    with pytest.raises(NoFaceError):
+        track_sequence(dataclasses.replace(observation, scores=scores), head(), HALF)
+
+
+def test_a_part_of_a_sequence_is_a_sequence():
+    observation = dataclasses.replace(scene()[0], source_index=10 + np.arange(NUM_FRAMES))
+    (part,) = frames_of(SequenceViews.of(observation), np.array([0, 3, 5])).observations
+    assert part.timestep_ids == ("000000", "000003", "000005")
+    assert part.source_index.tolist() == [10, 13, 15]
+    np.testing.assert_array_equal(part.load_image(1), observation.load_image(3))
+    np.testing.assert_array_equal(part.load_alpha(2), observation.load_alpha(5))
+    np.testing.assert_array_equal(part.landmarks_px, observation.landmarks_px[[0, 3, 5]])
+    assert part.num_frames == len(part.scores) == len(part.timestamps_s) == 3
+
+
+def test_every_third_frame_is_the_last_of_three():
+    config = dataclasses.replace(CONFIG, held_out_every=3)
+    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(8, config)), [2, 5])
+    assert not held_out_frames(8, CONFIG).any()
+    for settings in ({"held_out_every": 1}, {"held_out_every": -2}, {"held_out_every": 2, "preset": "vhap"}):
+        with pytest.raises(ValueError, match="held_out_every"):
+            TrackConfig(**settings)
+
+
+def rig_views() -> tuple[Track, tuple[SequenceObservation, ...]]:
+    truth = make_rig(make_track(4, SIZE_HW), sizes_hw=(SIZE_HW,))
+    truth = dataclasses.replace(truth, texture=head().albedo)
+    room = np.full((*SIZE_HW, 3), 128, np.uint8)
+    views = []
+    for number, camera in enumerate(truth.cameras):
+        painter = FramePainter(truth, head(), view=number)
+        painted = [painter.paint(index, room) for index in range(4)]
+        views.append(
+            SequenceObservation(
+                size_hw=SIZE_HW,
+                timestep_ids=truth.timestep_ids,
+                timestamps_s=np.arange(4) / 25,
+                load_image=lambda index, painted=painted: painted[index].color,
+                load_alpha=lambda index, painted=painted: painted[index].mask * np.uint8(255),
+                landmarks_px=np.stack([one.landmarks_px for one in painted]),
+                scores=np.ones(4, np.float32),
+                calibrated=camera,
+            )
+        )
+    return truth, tuple(views)
+
+
+def test_held_out_cameras_take_no_part_but_are_in_the_track():
+    truth, views = rig_views()
+    config = dataclasses.replace(CONFIG, held_out_cameras=("222002",))
+    track = track_sequence(views, head(), config)
+    other = track_sequence((*views[:2], changed(views[2], np.ones(4, bool))), head(), config)
+    assert all(torch.equal(getattr(track, name), getattr(other, name)) for name in SHARED)
+    assert torch.equal(track.parameters.translation, other.parameters.translation)
+    assert [camera.id for camera in track.cameras] == [camera.id for camera in truth.cameras]
+    assert track.held_out_cameras == ("222002",)
+    with pytest.raises(ConfigError, match="no camera 7; there are 222000, 222001, 222002"):
+        track_sequence(views, head(), dataclasses.replace(CONFIG, held_out_cameras=("7",)))
+    with pytest.raises(ConfigError, match="no calibrated rig"):
+        track_sequence(scene()[0], head(), config)
