@@ -79,7 +79,9 @@ def glasses(
     thick = max(1, round(0.03 * size))
     centres = [landmarks[list(eye)].mean(axis=0) for eye in (LEFT_EYE, RIGHT_EYE)]
     for centre, temple in zip(centres, (LEFT_TEMPLE, RIGHT_TEMPLE), strict=True):
-        cv2.ellipse(mask, (tuple((centre + [0, 0.02 * size]).tolist()), (0.30 * size, 0.24 * size), 0.0), 1, thick)
+        cv2.ellipse(
+            mask, (tuple((centre + np.array([0, 0.02 * size])).tolist()), (0.30 * size, 0.24 * size), 0.0), 1, thick
+        )
         cv2.line(mask, centre.astype(int).tolist(), landmarks[temple].astype(int).tolist(), 1, thick)
     cv2.line(mask, centres[0].astype(int).tolist(), centres[1].astype(int).tolist(), 1, thick)
     return paint(picture, alpha, mask, np.full((*alpha.shape, 3), 25.0, np.float32))

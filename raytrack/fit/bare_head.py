@@ -5,7 +5,8 @@ is not seen; but heads are alike, so the skin that is seen says where it probabl
 given the skin alone (a linear least-squares problem, for the basis has coefficients of unit variance) is the bare head;
 what it leaves of the skin's own shape goes on smoothly under hair and clothes.
 
-What is skin is decided by colour: hair and clothes are the parts of scalp, neck and bust that do not look like the face.
+What is skin is decided by colour: hair and clothes are the parts of scalp, neck and bust that do not look like the
+face.
 """
 
 import numpy as np

@@ -2,14 +2,14 @@
 
 A pixel of the head whose colour is far from the fitted head's says one of three things: the head is not yet where it
 should be, its look changes there (lips that part, lids that close, a highlight), or something else is seen. The last
-one is told from the others by what it looks like: it is large and in one piece, it reaches beyond the parts of
-the head that change, and the same spot of the head agrees with its texture in the clip's other pictures. What disagrees by as
+one is told from the others by what it looks like: it is large and in one piece, it reaches beyond the parts of the head
+that change, and the same spot of the head agrees with its texture in the clip's other pictures. What disagrees by as
 much in every picture is judged by its own level, never hidden.
 
 A picture whose head is not in place disagrees everywhere; its threshold grows with its own median error.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,7 +33,7 @@ SLACK = 0.02
 """Colours are looked for so far around their place, in faces: an edge that is a little off hides nothing."""
 SMOOTHING = 0.02
 """σ over which errors are averaged, in faces."""
-SMALLEST_AREA = 0.01
+SMALLEST_AREA = 0.018
 """Spots smaller than this are highlights, noise or misplaced edges; in squared faces."""
 SMALLEST_WIDTH = 0.06
 """So are spots thinner than this, in faces."""
@@ -201,14 +201,6 @@ def landmarks_shown(
     trust = shown(spots, size_hw)
     column, row = (np.clip(landmarks_px[:, axis].astype(int), 0, size_hw[1 - axis] - 1) for axis in (0, 1))
     return GUESSED_LANDMARK + (1 - GUESSED_LANDMARK) * trust[row, column]
-
-
-def blocks(pairs: Int[np.ndarray, "pictures 2"], size: int) -> Iterator[tuple[int, Int[np.ndarray, " timesteps"]]]:
-    """Views with up to `size` of their timesteps at a time."""
-    for place in np.unique(pairs[:, 0]):
-        timesteps = pairs[pairs[:, 0] == place, 1]
-        for start in range(0, len(timesteps), size):
-            yield int(place), timesteps[start : start + size]
 
 
 def _over_neighbours(values: np.ndarray, faces: np.ndarray, num_vertices: int) -> np.ndarray:
