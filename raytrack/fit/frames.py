@@ -183,14 +183,16 @@ class TrackingFrames:
         return across * x + (down * y + offset) > 0
 
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
-        """Trust in each pixel's colour; None where there is nothing to doubt.
+        """Trust in each pixel's colour; None without mattes where nothing is hidden.
 
         It is 0 where background shines through the matte's outline, and where something stands before the head.
         """
         unhidden = self.unhidden(frame)
-        if self.matte_steps is None or not self.matte_valid[frame]:
+        if self.matte_steps is None:
             return unhidden
-        inside = cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+        inside = np.ones(self.size_hw, np.float32)
+        if self.matte_valid[frame]:
+            inside = cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
         return inside if unhidden is None else inside * unhidden
 
     def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:
