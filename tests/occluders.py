@@ -50,7 +50,7 @@ def hand(picture: np.ndarray, alpha: np.ndarray, landmarks: np.ndarray, phase: f
         tip = start + size * np.array([-0.04 + 0.03 * finger, -0.38 + 0.03 * abs(finger - 1.5)])
         cv2.line(mask, start.astype(int).tolist(), tip.astype(int).tolist(), 1, max(1, round(0.07 * size)))
     # Its texture moves along with it.
-    shift = np.float32([[1, 0, centre[0] - width / 2], [0, 1, centre[1] - height / 2]])
+    shift = np.array([[1, 0, centre[0] - width / 2], [0, 1, centre[1] - height / 2]], np.float32)
     relief = cv2.warpAffine(grain((height, width), 3, 0.03 * size), shift, (width, height), borderMode=cv2.BORDER_WRAP)
     shade = 1 + 0.12 * relief - 0.35 * (cv2.Laplacian(mask.astype(np.float32), cv2.CV_32F) < 0)
     return paint(picture, alpha, mask, np.array(SKIN, np.float32) * shade[..., None])

@@ -32,7 +32,6 @@ class Alignment:
     occluded: Bool[Tensor, " vertices"]
     unaligned_faces: Bool[Tensor, " faces"]
     inside_mouth: Bool[Tensor, " faces"]
-    hair: Bool[Tensor, " faces"]
 
     @classmethod
     def create(cls, head: HeadModel, config: TrackConfig) -> "Alignment":
@@ -60,7 +59,6 @@ class Alignment:
             occluded=occluded,
             unaligned_faces=occluded[head.faces].all(dim=1),
             inside_mouth=inside[head.faces].all(dim=1),
-            hair=head.region("hair")[head.faces].all(dim=1),
         )
 
 

@@ -164,17 +164,6 @@ class TrackingFrames:
             return None
         return self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
 
-    def matte_depth(self, frame: int) -> Float[np.ndarray, "height width"]:
-        """How far within the matte a pixel lies, 0 on its outline and beyond; where it is too far in to say: infinite.
-
-        Raises:
-            ValueError: There are no mattes.
-        """
-        if self.distance_steps is None:
-            raise ValueError("the sequence has no mattes")
-        distance = self.distance_steps[frame].astype(np.float32) / _DISTANCE_STEPS
-        return np.where(distance >= DISTANCE_LIMIT_PX - 0.1, np.inf, np.maximum(distance, 0)).astype(np.float32)
-
     def above_chin(self, frame: int) -> Bool[np.ndarray, "height width"]:
         """Where the matte's outline is the head's own. Elsewhere it only says where the head is not."""
         height, width = self.size_hw

@@ -145,6 +145,7 @@ class ErrorLevels:
         width = _odd(SMALLEST_WIDTH * face_size_px)
         reach = cv2.morphologyEx(reach, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
         count, labels = cv2.connectedComponents(reach, connectivity=4)
+        labels = labels.astype(np.int64)
         area = np.bincount(labels.ravel(), minlength=count)
         seeds = np.bincount(labels[ratio > SEED_RATIO], minlength=count)
         mobile = np.bincount(labels[self.mobile[place]], minlength=count) / np.maximum(area, 1)
@@ -218,7 +219,7 @@ def _mobile_faces(head: HeadModel) -> Bool[np.ndarray, " faces"]:
     for _ in range(_MOBILE_RINGS):
         touched = mask[faces].any(axis=1)
         mask[faces[touched]] = True
-    return mask[faces].all(axis=1)
+    return np.asarray(mask[faces].all(axis=1))
 
 
 def _beyond(values: np.ndarray, others: np.ndarray, window: np.ndarray) -> Float[np.ndarray, "height width"]:

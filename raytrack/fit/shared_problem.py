@@ -18,9 +18,6 @@ from raytrack.head.regions import PERTURBATION_REGIONS
 from raytrack.render.perturbation import face_regions, perturb_regions
 from raytrack.render.protocol import Fragments, Renderer
 
-OWN_OUTLINE = 0.05
-"""How far within the matte, in faces, the outline of a face without hair may be and still belong to it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetRegions:
@@ -75,8 +72,6 @@ class SharedProblem:
     """Faces whose colours move no geometry; their texture is fitted all the same."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
-    hair: Bool[Tensor, " faces"]
-    """Faces whose outline goes as far out as the matte does; others may have long hair or a hand beside them."""
     perturbation: RegionPerturbation
     """Aligns outlines where there is no matte; the two together hurt each other."""
     renderer: Renderer
@@ -95,7 +90,6 @@ class SharedProblem:
             occluded=self.occluded.to(device),
             unaligned_faces=self.unaligned_faces.to(device),
             inside_mouth=self.inside_mouth.to(device),
-            hair=self.hair.to(device),
             perturbation=replace(self.perturbation, region_of_face=regions),
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
         )
@@ -135,15 +129,6 @@ class PictureBatch:
         ones = np.ones(self.frames.size_hw, np.float32)
         return torch.from_numpy(np.stack([ones if weights is None else weights for weights in per_frame]))
 
-    def own_outline(self, hair: Bool[Tensor, "batch height width"]) -> Bool[Tensor, "batch height width"]:
-        """Where foreground that is not covered is the head's: above the chin, near the matte's outline or at the hair.
-
-        What is foreground far beyond the face, the ears or the neck is something else: long hair, a hand.
-
-        Args:
-            hair: Pixels of the drawn head's hair.
-        """
-        above = torch.from_numpy(np.stack([self.frames.above_chin(int(number)) for number in self.numbers]))
-        depth = torch.from_numpy(np.stack([self.frames.matte_depth(int(number)) for number in self.numbers]))
-        beside_hair = torch.nn.functional.max_pool2d(hair[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-        return above.to(hair.device) & ((depth < OWN_OUTLINE * self.frames.face_size_px).to(hair.device) | beside_hair)
+    def above_chin(self) -> Bool[Tensor, "batch height width"]:
+        """Where the matte's outline is the head's own."""
+        return torch.from_numpy(np.stack([self.frames.above_chin(int(number)) for number in self.numbers]))

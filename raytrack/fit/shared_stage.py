@@ -171,12 +171,11 @@ class SharedOptimiser:
     def _matte_term(self, clip: Tensor, fragments: Fragments, pictures: PictureBatch) -> Tensor:
         problem, frames, device = self.problem, pictures.frames, clip.device
         free = torch.where(problem.occluded[None, :, None], clip.detach(), clip)
-        hair = fragments.coverage & problem.hair[fragments.face_index.clamp_min(0).long()]
         rendered = problem.renderer.antialias(fragments.coverage.float()[..., None], free, fragments)[..., 0]
         return terms.matte_term(
             rendered,
             torch.from_numpy(frames.matte(pictures.numbers)).to(device),
-            pictures.own_outline(hair),
+            pictures.above_chin().to(device),
             torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
             fragments.coverage,
             pictures.unhidden().to(device),

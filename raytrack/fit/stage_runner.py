@@ -268,7 +268,6 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
-                hair=self.alignment.hair,
                 perturbation=RegionPerturbation.create(self.head),
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,

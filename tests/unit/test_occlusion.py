@@ -16,11 +16,11 @@ from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.occlusion import ErrorLevels, HiddenSpots, PictureErrors, landmarks_shown, shown
 from raytrack.fit.schedule import OcclusionStage, RowStage, default_schedule
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.shared_problem import PictureBatch
 from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.harmonics import white_light
 from raytrack.head.library import load_head
 from raytrack.head.parameters import FrameParameters
+from tests.occluders import OCCLUDERS
 
 SIZE_HW = (200, 200)
 FACE_PX = 85.0
@@ -126,6 +126,22 @@ def test_what_always_disagrees_is_judged_by_its_own_level():
     assert share["own"] < 0.6 * share["clean"]
 
 
+@pytest.mark.parametrize(("name", "least"), [("hand", 0.35), ("microphone", 0.7), ("scarf", 0.0), ("glasses", 0.0)])
+def test_painted_occluders(name, least):
+    """Of what they hide of the head much is found, and what they leave is left; a hand is skin on skin."""
+    image, face = drawn(0.0)
+    camera = monocular_camera(torch.tensor(450.0), SIZE_HW)
+    vertices = head().vertices(FrameParameters.zeros(1, head().num_expressions), torch.zeros(1))
+    landmarks = camera.project(head().landmarks_world(vertices))[0].numpy()
+    target, alpha = OCCLUDERS[name]((image * 255).astype(np.uint8), np.zeros(SIZE_HW, np.uint8), landmarks, 0.5)
+    hidden = levels().hidden(compare(image, np.float32(target) / 255, face), FACE_PX)
+    painted = (alpha > 128) & (face >= 0)
+    assert painted.sum() > 400
+    assert (hidden & painted).sum() >= least * painted.sum()
+    near = cv2.dilate(painted.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
+    assert (hidden & ~near).sum() < 0.05 * (face >= 0).sum()
+
+
 def test_landmarks_under_a_hand_count_little():
     hidden = HiddenSpots.none().with_picture(0, 7, disc((60, 60), 30))
     spots = hidden.of_view(0)[7]
@@ -180,21 +196,6 @@ def test_hidden_pixels_count_nothing_and_the_rest_as_before():
     assert after[: height // 2 - 4].max() == 0
     np.testing.assert_array_equal(after[height // 2 + 4 :], before[height // 2 + 4 :])
     assert before[height // 2, width // 2] == 1
-
-
-def test_foreground_far_beyond_the_ears_is_not_the_heads_but_beyond_the_hair_it_is():
-    matte = np.zeros(SIZE_HW, np.uint8)
-    matte[40:, 30:170] = 255
-    frames = frames_with_matte(matte)
-    batch = PictureBatch(frames=frames, numbers=np.array([0]), rows=np.array([0]), landmark_weights=np.ones((1, 478)))
-    no_hair = torch.zeros(1, *frames.size_hw, dtype=torch.bool)
-    hair = no_hair.clone()
-    left, top = frames.crop_xyxy[:2]
-    row, deep, edge = 95 - top, 60 - left, 31 - left
-    hair[0, row, deep - 1] = True
-    assert not batch.own_outline(no_hair)[0, row, deep]
-    assert batch.own_outline(no_hair)[0, row, edge]
-    assert batch.own_outline(hair)[0, row, deep]
 
 
 def test_every_round_begins_with_a_look():
