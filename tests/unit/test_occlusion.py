@@ -133,7 +133,9 @@ def test_painted_occluders(name, least):
     camera = monocular_camera(torch.tensor(450.0), SIZE_HW)
     vertices = head().vertices(FrameParameters.zeros(1, head().num_expressions), torch.zeros(1))
     landmarks = camera.project(head().landmarks_world(vertices))[0].numpy()
-    target, alpha = OCCLUDERS[name]((image * 255).astype(np.uint8), np.zeros(SIZE_HW, np.uint8), landmarks, 0.5)
+    target, alpha = OCCLUDERS[name](
+        (image.clip(0, 1) * 255).astype(np.uint8), np.zeros(SIZE_HW, np.uint8), landmarks, 0.5
+    )
     hidden = levels().hidden(compare(image, np.float32(target) / 255, face), FACE_PX)
     painted = (alpha > 128) & (face >= 0)
     assert painted.sum() > 400
