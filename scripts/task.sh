@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The commands behind `make` and `.ci/run`:  scripts/task.sh TASK...   (demo, test, check, bench, clean, help)
+# The commands behind `make` and `.ci/run`:  scripts/task.sh TASK...   (demo, test, check, bench, bench-accuracy, clean, help)
 #
 # The first task makes .venv and installs raytrack into it with the versions of constraints.txt; later ones reuse it
 # until pyproject.toml or constraints.txt change. PYTHON chooses the interpreter (3.10 to 3.13).
@@ -72,6 +72,15 @@ task_check() {
 
 task_bench() { "$venv/bin/python" -m benchmarks.render; }
 
+task_bench-accuracy() {
+    # CLIPS: real videos, separated by spaces. QUICK=1: two people. DOCS=1: also rewrite docs/accuracy.md and its picture.
+    local options=()
+    [ -z "${QUICK:-}" ] || options+=(--quick)
+    [ -z "${DOCS:-}" ] || options+=(--docs)
+    # shellcheck disable=SC2086  # one word per clip
+    "$venv/bin/python" -m benchmarks.accuracy "${options[@]}" ${CLIPS:-}
+}
+
 task_clean() {
     # Only what the tasks made: environment, caches, build results and the demo's output.
     rm -rf "$venv" dist build out/demo .pytest_cache .ruff_cache .hypothesis
@@ -84,6 +93,7 @@ make demo    track the shipped demo clip; results in out/demo
 make test    run the tests
 make check   lint, format, types and import rules
 make bench   time the renderer and print a table
+make bench-accuracy   measure tracks against the truth of rendered people (about 40 min the first time; docs/accuracy.md)
 make clean   remove .venv, caches, build results and out/demo
 Each makes .venv on first use. PYTHON=python3.12 chooses the interpreter.
 TEXT
@@ -92,9 +102,9 @@ TEXT
 [ $# -gt 0 ] || set -- help
 for task in "$@"; do
     case $task in
-    demo | test | check | bench) ensure_installed ;;
+    demo | test | check | bench | bench-accuracy) ensure_installed ;;
     clean | help) ;;
-    *) die "unknown task '$task'; known: demo test check bench clean help" ;;
+    *) die "unknown task '$task'; known: demo test check bench bench-accuracy clean help" ;;
     esac
     "task_$task"
 done

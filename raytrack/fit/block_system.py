@@ -17,6 +17,17 @@ class BlockSystem:
     shared_block: Float[Tensor, "shared shared"]
     shared_gradient: Float[Tensor, " shared"]
 
+    def holding(self, count: int) -> "BlockSystem":
+        """The system in which the first shared unknowns stay as they are."""
+        free = torch.arange(self.coupling.shape[-1]) >= count
+        return BlockSystem(
+            blocks=self.blocks,
+            coupling=self.coupling * free,
+            gradients=self.gradients,
+            shared_block=self.shared_block * free * free[:, None] + torch.diag((~free).to(self.shared_block)),
+            shared_gradient=self.shared_gradient * free,
+        )
+
     def solve(
         self, damping: float | Float[Tensor, " frames"]
     ) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, " shared"]]:

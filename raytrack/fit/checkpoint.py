@@ -1,6 +1,7 @@
 """The state between two units of work of a fit, and the file that keeps it."""
 
 import contextlib
+import io
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.errors import InputError
-from raytrack.fit.npz import read_npz, write_npz
+from raytrack.fit.npz import npz_bytes, read_npz, write_npz
 from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.shared import SharedParameters
 
 _SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients")
 _FIRST = ("first_rows", "first_shape")
-_NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done")
+_NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done", "mattes_refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class FitState:
     """Their colour errors."""
     adam: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Adam's state in the stage that is under way."""
+    mattes_refused: bool = False
+    """Whether most mattes missed the face, so that none is used."""
     first_rows: Float[Tensor, "first first_columns"] = field(default_factory=lambda: torch.zeros(0, 0))
     """Rows after the landmark stage, which decide how a rig's pictures are cropped; empty for a single camera."""
     first_shape: Float[Tensor, " first_shapes"] = field(default_factory=lambda: torch.zeros(0))
@@ -65,16 +68,7 @@ class Checkpoint:
     def save(self, state: FitState) -> None:
         """Keep a state; every number comes back exactly."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(state.shared, name).numpy() for name in _SHARED}
-        arrays["rows"] = state.rows.numpy()
-        arrays |= {name: getattr(state, name).numpy() for name in _FIRST if len(getattr(state, name))}
-        for name in _NUMBERS:
-            arrays[name] = np.array(getattr(state, name))
-        arrays |= {"hidden_pictures": state.hidden.pictures, "hidden_spots": state.hidden.spots}
-        arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
-        for parameter, values in state.adam.items():
-            arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
-        write_npz(self.path, arrays, compression_level=0)
+        write_npz(self.path, _arrays(state), compression_level=0)
 
     def load(self) -> FitState | None:
         """The kept state; None if there is none or it cannot be read (the fit then starts over)."""
@@ -86,6 +80,33 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 self.path.unlink()
             return None
+
+
+def state_bytes(state: FitState) -> bytes:
+    """A state to hand on to another process; equal states give equal bytes."""
+    return npz_bytes(_arrays(state))
+
+
+def state_from_bytes(data: bytes) -> FitState:
+    """What `state_bytes` was given, every number the same.
+
+    Raises:
+        InputError: It is something else.
+    """
+    return _state(read_npz(io.BytesIO(data)))
+
+
+def _arrays(state: FitState) -> dict[str, np.ndarray]:
+    arrays = {name: getattr(state.shared, name).numpy() for name in _SHARED}
+    arrays["rows"] = state.rows.numpy()
+    arrays |= {name: getattr(state, name).numpy() for name in _FIRST if len(getattr(state, name))}
+    for name in _NUMBERS:
+        arrays[name] = np.array(getattr(state, name))
+    arrays |= {"hidden_pictures": state.hidden.pictures, "hidden_spots": state.hidden.spots}
+    arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
+    for parameter, values in state.adam.items():
+        arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
+    return arrays
 
 
 def _state(arrays: dict[str, np.ndarray]) -> FitState:

@@ -67,6 +67,9 @@ class TrackConfig:
     """`default`: Gauss–Newton for what belongs to a frame, Adam for what frames share. `vhap`: VHAP's Adam schedule."""
     static_offset: bool = True
     """Per-vertex offsets of the subject's neutral head. Without them hair counts as occluded."""
+    perturbation: bool = True
+    """Align outlines by the looks of whole regions (VHAP's region perturbation) where there is no matte. Off, colours
+    alone place them, and heads shrink. The `vhap` preset always perturbs."""
     landmarks_only: bool = False
     """Fit pose, identity and expression to the landmarks alone: no texture, no light, no offsets."""
     occluded: tuple[str, ...] = ()
@@ -93,6 +96,12 @@ class TrackConfig:
     then tell how good it is where it was not fitted. 0: none."""
     held_out_cameras: tuple[str, ...] = ()
     """Ids of cameras of a calibrated rig that nothing is fitted to; they are drawn and scored all the same."""
+    shared_frames: int = 300
+    """Frames from which everything that all frames share is fitted: of a longer sequence of one camera so many are
+    chosen, spread over time and over the head's poses."""
+    segment_frames: int = 500
+    """A longer sequence of one camera is tracked in segments of at most so many frames, on as many machines as there
+    are; 0: never. Changes no result."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -118,6 +127,8 @@ class TrackConfig:
             "num_key_frames": 1,
             "rounds": 1,
             "num_threads": 1,
+            "shared_frames": 2,
+            "segment_frames": 0,
             "seed": 0,
         }
         for name, smallest in least.items():

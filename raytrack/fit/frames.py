@@ -93,7 +93,6 @@ class TrackingFrames:
         images = large_array((len(frames), *size_hw, 3), np.uint8, num_views)
         for index, number in enumerate(frames):
             if not framing.present[number]:
-                images[index] = 0
                 continue
             picture = observation.load_image(number)
             if picture.shape[:2] != observation.size_hw:
@@ -102,13 +101,14 @@ class TrackingFrames:
         factor = np.array([size_hw[1] / (right - left), size_hw[0] / (bottom - top)], np.float32)
 
         def scaled(points: np.ndarray) -> np.ndarray:
-            return (points[frames] - np.array([left, top])).astype(np.float32) * factor
+            return (points - np.array([left, top])).astype(np.float32) * factor
 
         face_size, up = framing.face_size_px * float(factor.mean()), framing.up_xy[frames]
-        chin = scaled(framing.chin_px) - np.float32(CHIN_MARGIN * face_size) * up
-        face = scaled(framing.face_px)
+        chin = scaled(framing.chin_px[frames]) - np.float32(CHIN_MARGIN * face_size) * up
+        face = scaled(framing.face_px[frames])
         matte, distance, valid = _load_mattes(observation, framing, frames, size_hw, face, num_views, use_mattes)
-        detections = np.where(observation.detected[:, None, None], observation.landmarks_px, 0)
+        detected = observation.detected[frames]
+        detections = np.where(detected[:, None, None], observation.landmarks_px[frames], 0)
         return cls(
             images=images,
             size_hw=size_hw,
@@ -235,7 +235,6 @@ def _load_mattes(
     matte, distance = large_array(shape, np.uint8, num_views), large_array(shape, np.int8, num_views)
     for index, number in enumerate(frames):
         if not framing.present[number]:
-            matte[index], distance[index] = 0, 0
             continue
         cleaned = clean_matte(resized(observation.load_alpha(number)[top:bottom, left:right], size_hw))
         matte[index] = np.round(cleaned * 255)
@@ -252,10 +251,13 @@ def _load_mattes(
 
 
 def large_array(shape: tuple[int, ...], dtype: type, count: int = 1) -> np.ndarray:
-    """Uninitialised array; backed by a temporary file when `count` such arrays may not fit into memory."""
+    """Array of zeros; backed by a temporary file when `count` such arrays may not fit into memory.
+
+    What is never written takes up no room, in memory or in the file.
+    """
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if size * count <= _IN_MEMORY_BYTES:
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
         # The mapping keeps the file alive after it is closed; it has no name, so nothing is left behind.
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

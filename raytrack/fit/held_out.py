@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from raytrack.errors import ConfigError
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import ImageLoader, SequenceObservation
 from raytrack.fit.schedule import RowStage
@@ -26,10 +27,16 @@ from raytrack.head.model import HeadModel
 logger = logging.getLogger(__name__)
 
 
-def held_out_frames(num_frames: int, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
-    """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none."""
-    every = config.held_out_every
-    return np.arange(num_frames) % every == every - 1 if every else np.zeros(num_frames, bool)
+def held_out_frames(views: SequenceViews, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
+    """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none.
+
+    Not those of a group of frames that would have no other left: its light could not be known.
+    """
+    every, group = config.held_out_every, views.group
+    if not every:
+        return np.zeros(views.num_frames, bool)
+    held_out = np.arange(views.num_frames) % every == every - 1
+    return held_out & np.isin(group, group[~held_out])
 
 
 def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
@@ -84,6 +91,7 @@ def with_held_out_rows(
     views: SequenceViews,
     head: HeadModel,
     config: TrackConfig,
+    identity: Identity | None = None,
     on_share: Callable[[float], None] = lambda _: None,
 ) -> FitState:
     """The state of all frames, from that of a finished fit of those that are not held out.
@@ -93,20 +101,21 @@ def with_held_out_rows(
         views: Of all frames.
         head: The head model.
         config: As for the fit.
+        identity: As for the fit.
         on_share: Told the finished share of the work.
     """
-    held_out = held_out_frames(views.num_frames, config)
+    held_out = held_out_frames(views, config)
     rows = state.rows.new_zeros(views.num_frames, state.rows.shape[1])
     rows[torch.from_numpy(~held_out)] = state.rows
-    rows = interpolate_missing(rows, views.detected & ~held_out)
+    rows = interpolate_missing(rows, views.detected & ~held_out, views.group)
     if views.is_rig:  # The head that frames the pictures
         state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
     state = dataclasses.replace(state, rows=rows)
-    runner = StageRunner(views, head, config)
+    runner = StageRunner(views, head, config, identity=identity)
     stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage)]
     for done, stage in enumerate(stages):
         state = runner.solve_rows(stage, state, held_out)
         on_share((done + 1) / len(stages))
     error = float(np.mean(state.unit_errors)) if state.unit_errors else float("nan")
     logger.info("held-out frames: colour error %.4f", error)
-    return dataclasses.replace(state, rows=interpolate_missing(state.rows, views.detected), unit_errors=())
+    return dataclasses.replace(state, rows=interpolate_missing(state.rows, views.detected, views.group), unit_errors=())

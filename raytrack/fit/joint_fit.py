@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.config import Weights
-from raytrack.fit.landmark_fit import LandmarkFitter, LandmarkSolution
+from raytrack.fit.landmark_fit import FOCAL_PRIOR_WEIGHT, LandmarkFitter, LandmarkSolution
 from raytrack.fit.landmark_pose import initial_rows
 from raytrack.fit.landmark_targets import Focals, RigTargets
 from raytrack.fit.row_priors import RowPrior
@@ -19,6 +19,8 @@ LANDMARK_PRIOR = Weights(expression=1.7, expression_range=35.0, neck=0.1, jaw=0.
 """Against landmark distances in percent of the face."""
 
 _ROUGH_ITERATIONS = 5
+_FOCAL_RATIOS = (0.67, 0.94, 1.33, 1.89, 2.67)
+"""To the first guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +35,57 @@ class JointFit:
 class JointFitter:
     """Fits a head's identity and rows; what a rig's cameras cannot see of it counts nothing."""
 
-    def __init__(self, head: HeadModel, embedding: str, focal_px: float) -> None:
+    def __init__(
+        self, head: HeadModel, embedding: str, focal_px: float, shape: Float[Tensor, " shapes"] | None = None
+    ) -> None:
         """Prepare a head.
 
         Args:
             head: Carries the landmarks.
             embedding: Which of the head's landmarks are fitted.
             focal_px: Of an uncalibrated camera, to start from.
+            shape: The identity, where it is known and not to be found.
         """
         self.landmarks = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
         self.visibility = LandmarkVisibility.create(self.landmarks.head, embedding)
         self.focal_px = focal_px
-        self._shape = torch.zeros(head.num_shapes)
+        self._holds_shape = shape is not None
+        self._shape = torch.zeros(head.num_shapes) if shape is None else shape
 
     def first_rows(self, targets: RigTargets) -> Float[Tensor, "frames columns"]:
         """Rigid poses of the head's own identity."""
         return initial_rows(self.landmarks.head, self._shape, targets, self.focal_px)
 
     def fit(self, targets: RigTargets) -> JointFit:
-        """Rows and identity together, and the focal length of an uncalibrated camera."""
-        rows = self.first_rows(targets)
-        visible = self.visible(targets, rows, self.focal_px)
-        return JointFit(targets=visible, solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px))
+        """Rows and identity together, unless that is known, and the focal length of an uncalibrated camera."""
+        if targets[0].calibrated is not None:
+            rows = self.first_rows(targets)
+            visible = self.visible(targets, rows, self.focal_px)
+            return JointFit(
+                targets=visible,
+                solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape),
+            )
+        return JointFit(targets=targets, solution=self._with_best_focal(targets))
+
+    def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:
+        """The fit at the focal length at which landmarks are explained best.
+
+        The cost is all but flat along the focal length, for identity and distance make up for it: a fit that is free to
+        change it ends near where it began. So it is held at several values, and the best one is between the three that
+        are lowest.
+        """
+        fits = [self._at_focal(targets, self.focal_px * ratio) for ratio in _FOCAL_RATIOS]
+        costs = np.array(
+            [
+                fit.cost + len(fit.rows) * FOCAL_PRIOR_WEIGHT * np.log(ratio) ** 2
+                for fit, ratio in zip(fits, _FOCAL_RATIOS, strict=True)
+            ]
+        )
+        return self._at_focal(targets, self.focal_px * _lowest(np.log(_FOCAL_RATIOS), costs))
+
+    def _at_focal(self, targets: RigTargets, focal_px: float) -> LandmarkSolution:
+        rows = initial_rows(self.landmarks.head, self._shape, targets, focal_px)
+        return self.landmarks.fit(targets, rows, self._shape, focal_px, hold_shape=self._holds_shape, hold_focal=True)
 
     def roughly(self, targets: RigTargets) -> JointFit:
         """Rows alone, of the head's own identity, in a few iterations."""
@@ -82,3 +113,12 @@ class JointFitter:
         """Each view's mean landmark distance in percent of the face; NaN where it sees none."""
         found = fit.solution
         return self.landmarks.errors_percent(fit.targets, found.rows, found.shape, found.focal_px)
+
+
+def _lowest(log_ratios: Float[np.ndarray, " values"], costs: Float[np.ndarray, " values"]) -> float:
+    """The ratio at the lowest point of the parabola through the lowest value and its neighbours."""
+    middle = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
+    near = slice(middle - 1, middle + 2)
+    bend, slope, _ = np.polyfit(log_ratios[near] - log_ratios[middle], costs[near], 2)
+    lowest = -slope / (2 * bend) if bend > 0 else log_ratios[np.argmin(costs)] - log_ratios[middle]
+    return float(np.exp(np.clip(log_ratios[middle] + lowest, log_ratios[0], log_ratios[-1])))

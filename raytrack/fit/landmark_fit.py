@@ -26,7 +26,7 @@ from raytrack.head.model import HeadModel
 
 SHAPE_WEIGHT = 2e-3
 """Prior per squared identity coefficient, against landmark distances in percent of the face."""
-FOCAL_PRIOR_WEIGHT = 2.0
+FOCAL_PRIOR_WEIGHT = 0.02
 """Prior per squared log ratio to the first guess: weak, it only decides when the head never turns."""
 SMALLEST_DISTANCE = 0.15
 """Percent of the face below which a landmark counts quadratically."""
@@ -127,6 +127,8 @@ class LandmarkFitter:
         *,
         max_iterations: int = 30,
         tolerance: float = 2e-4,
+        hold_shape: bool = False,
+        hold_focal: bool = False,
     ) -> LandmarkSolution:
         """Rows and identity together, and the focal length of an uncalibrated camera.
 
@@ -137,6 +139,8 @@ class LandmarkFitter:
             focal_px: Starting focal length, also the centre of its prior; of all groups or of each.
             max_iterations: Limit of accepted or rejected steps.
             tolerance: Relative decrease of the cost below which the fit has converged.
+            hold_shape: Leave the identity as it is.
+            hold_focal: Leave the focal length as it is.
         """
         damping, num_shapes = _FIRST_DAMPING, len(shape)
         focals = first_focals = np.broadcast_to(focal_px, (views[0].num_groups,)).astype(np.float64)
@@ -148,11 +152,12 @@ class LandmarkFitter:
             iteration += 1
             if system is None:
                 system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
+                system = system.holding(num_shapes) if hold_shape else system
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]
             new_focals = focals
-            if len(step_shared) > num_shapes:
+            if len(step_shared) > num_shapes and not hold_focal:
                 new_focals = focals * np.exp(np.clip(step_shared[num_shapes:].double().numpy(), -0.3, 0.3))
             trial = self._posed(new_rows, new_shape, new_focals, views)
             new_cost = self._cost(trial, new_rows, new_shape, new_focals, first_focals, views)

@@ -31,6 +31,7 @@ def landmark_stage(
     head: HeadModel,
     config: TrackConfig,
     landmark_weights: Float[np.ndarray, "views frames landmarks"],
+    shape: Float[Tensor, " shapes"] | None = None,
 ) -> LandmarkSolution:
     """Fit all frames with a face; rows of the others stay zero.
 
@@ -39,11 +40,12 @@ def landmark_stage(
         head: Carries the landmarks of the observation's set.
         config: Number of key frames, first guess of the focal length.
         landmark_weights: Trust per point.
+        shape: Identity, where it is known.
 
     Raises:
         InputError: No head can be where all cameras of a rig see one: their calibration is wrong.
     """
-    fitter = _joint_fitter(views, head, config)
+    fitter = _joint_fitter(views, head, config, shape)
     landmarks = fitter.landmarks
     numbers = np.flatnonzero(views.detected)
     targets = select(_targets(views, landmark_weights), numbers)
@@ -52,7 +54,8 @@ def landmark_stage(
     if views.is_rig:
         agreeing = _agreeing(landmarks, found.targets, joint.rows, joint.shape)
         if agreeing is not found.targets:
-            joint = landmarks.fit(agreeing, joint.rows, joint.shape, joint.focal_px)
+            held = shape is not None
+            joint = landmarks.fit(agreeing, joint.rows, joint.shape, joint.focal_px, hold_shape=held)
     rows = torch.zeros(views.num_frames, joint.rows.shape[1])
     for start in range(0, len(numbers), _FRAMES_AT_ONCE):
         block = np.arange(start, min(start + _FRAMES_AT_ONCE, len(numbers)))
@@ -128,9 +131,11 @@ def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
     return result
 
 
-def _joint_fitter(views: SequenceViews, head: HeadModel, config: TrackConfig) -> JointFitter:
+def _joint_fitter(
+    views: SequenceViews, head: HeadModel, config: TrackConfig, shape: Float[Tensor, " shapes"] | None = None
+) -> JointFitter:
     embedding = landmark_set(views.first.landmark_set).embedding
-    return JointFitter(head, embedding, config.focal_ratio * max(views.first.size_hw))
+    return JointFitter(head, embedding, config.focal_ratio * max(views.first.size_hw), shape)
 
 
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -34,13 +35,24 @@ def write_npz(
     """
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                archive.writestr(_member(name), _npy_bytes(array), zipfile.ZIP_DEFLATED, compression_level)
+        _write_archive(file, arrays, compression_level)
         file.flush()
         if durable:
             os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray], *, compression_level: int = 1) -> bytes:
+    """The archive that `write_npz` would write."""
+    buffer = io.BytesIO()
+    _write_archive(buffer, arrays, compression_level)
+    return buffer.getvalue()
+
+
+def _write_archive(file: IO[bytes], arrays: Mapping[str, np.ndarray], compression_level: int) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            archive.writestr(_member(name), _npy_bytes(array), zipfile.ZIP_DEFLATED, compression_level)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -56,8 +68,8 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz``.
+def read_npz(path: Path | IO[bytes]) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz``, by its path or open for reading.
 
     Raises:
         InputError: The file is missing, truncated, or holds pickled objects.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -45,7 +46,7 @@ class SequenceObservation:
         """Number of frames, tracked or not."""
         return len(self.timestep_ids)
 
-    @property
+    @cached_property
     def detected(self) -> Bool[np.ndarray, " frames"]:
         """Frames in which the face was found, with landmarks that are numbers and not all in one place."""
         extent = np.ptp(self.landmarks_px, axis=1).max(axis=1)

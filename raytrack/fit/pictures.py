@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raytrack.errors import InputError
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.framing import Framing, framings_of_head
+from raytrack.fit.framing import Framing, framing_of_detections, framings_of_head
 from raytrack.fit.landmark_stage import trust_in_views
 from raytrack.fit.occlusion import HiddenSpots, landmarks_shown
 from raytrack.fit.row_terms import RowView
@@ -30,14 +30,19 @@ class Pictures:
     views: SequenceViews
     numbers: tuple[int, ...]
     """Which views."""
-    framings: tuple[Framing | None, ...]
-    """Where the head is in each of those; None: where the detections are."""
+    framings: tuple[Framing, ...]
+    """Where the head is in each of those."""
     row_views: tuple[RowView, ...]
     """The same views at tracking size."""
 
     @classmethod
     def of_detections(
-        cls, views: SequenceViews, trust: Float[np.ndarray, "1 frames landmarks"], longer_side_px: int
+        cls,
+        views: SequenceViews,
+        trust: Float[np.ndarray, "1 frames landmarks"],
+        longer_side_px: int,
+        chosen: Bool[np.ndarray, " frames"] | None = None,
+        use_mattes: bool | None = None,
     ) -> "Pictures":
         """Of a single uncalibrated camera.
 
@@ -45,10 +50,14 @@ class Pictures:
             views: One view.
             trust: In each landmark.
             longer_side_px: Tracking size.
+            chosen: Frames that take part, all by default; how pictures are cropped does not depend on it.
+            use_mattes: Whether mattes can be believed; None: decided by the frames that take part.
         """
-        frames = TrackingFrames.load(views.first, longer_side_px)
+        framing = framing_of_detections(views.first)
+        taken = framing if chosen is None else replace(framing, present=framing.present & chosen)
+        frames = TrackingFrames.load(views.first, longer_side_px, framing=taken, use_mattes=use_mattes)
         view = RowView(frames=frames, landmark_weights=trust[0])
-        return cls(views=views, numbers=(0,), framings=(None,), row_views=(view,))
+        return cls(views=views, numbers=(0,), framings=(framing,), row_views=(view,))
 
     @classmethod
     def of_rig(
@@ -88,7 +97,10 @@ class Pictures:
             for number in numbers
         )
         return cls(
-            views=views, numbers=numbers, framings=tuple(framings[number] for number in numbers), row_views=row_views
+            views=views,
+            numbers=numbers,
+            framings=tuple(framing for framing in framings if framing is not None),
+            row_views=row_views,
         )
 
     def with_hidden(self, hidden: HiddenSpots) -> "Pictures":
@@ -102,14 +114,20 @@ class Pictures:
             views.append(replace(view, frames=frames, landmark_weights=weights))
         return replace(self, row_views=tuple(views))
 
+    @property
+    def has_mattes(self) -> bool:
+        """Whether any view's mattes are used."""
+        return any(view.frames.has_matte for view in self.row_views)
+
     @cached_property
     def pairs(self) -> Int[np.ndarray, "pictures 2"]:
         """(place of the view among those that take part, timestep) of every picture that shows the head."""
-        pairs = [
-            np.column_stack([np.full(int(view.frames.present.sum()), place), np.flatnonzero(view.frames.present)])
-            for place, view in enumerate(self.row_views)
-        ]
-        return np.concatenate(pairs)
+        return _pairs([view.frames.present for view in self.row_views])
+
+    @cached_property
+    def all_pairs(self) -> Int[np.ndarray, "pictures 2"]:
+        """The same with the pictures of frames that take no part at tracking size."""
+        return _pairs([framing.present for framing in self.framings])
 
     @property
     def shown(self) -> Bool[np.ndarray, " frames"]:
@@ -131,11 +149,14 @@ class Pictures:
             batch_size: Pictures per batch.
         """
         order = generator.permutation(np.arange(len(self.pairs)))[: self.num_per_epoch]
-        return [self._batch(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
+        return [
+            self._batch(self.pairs[order[start : start + batch_size]]) for start in range(0, len(order), batch_size)
+        ]
 
     def sample(self, generator: np.random.Generator, batch_size: int, longer_side_px: int) -> list[PictureBatch]:
-        """A random batch, read anew at another size: such pictures may not all fit into memory."""
-        chosen = generator.choice(np.arange(len(self.pairs)), min(batch_size, len(self.pairs)), replace=False)
+        """A random batch of all pictures, read anew at another size: such pictures may not all fit into memory."""
+        every = self.all_pairs
+        chosen = every[generator.choice(np.arange(len(every)), min(batch_size, len(every)), replace=False)]
         return [
             PictureBatch(
                 frames=self._read(place, timesteps, longer_side_px),
@@ -158,7 +179,7 @@ class Pictures:
         hidden = {index: known.hidden[step] for index, step in enumerate(timesteps.tolist()) if step in known.hidden}
         return replace(frames, hidden=hidden)
 
-    def _batch(self, chosen: Int[np.ndarray, " batch"]) -> list[PictureBatch]:
+    def _batch(self, chosen: Int[np.ndarray, "batch 2"]) -> list[PictureBatch]:
         return [
             PictureBatch(
                 frames=self.row_views[place].frames,
@@ -169,7 +190,14 @@ class Pictures:
             for place, timesteps in self._by_view(chosen)
         ]
 
-    def _by_view(self, chosen: Int[np.ndarray, " batch"]) -> Sequence[tuple[int, Int[np.ndarray, " timesteps"]]]:
+    def _by_view(self, pairs: Int[np.ndarray, "batch 2"]) -> Sequence[tuple[int, Int[np.ndarray, " timesteps"]]]:
         """Places of views, each with its timesteps in order."""
-        pairs = self.pairs[chosen]
         return [(int(place), np.sort(pairs[pairs[:, 0] == place, 1])) for place in np.unique(pairs[:, 0])]
+
+
+def _pairs(present: Sequence[Bool[np.ndarray, " frames"]]) -> Int[np.ndarray, "pictures 2"]:
+    """(place, timestep) wherever one of several is present."""
+    pairs = [
+        np.column_stack([np.full(int(own.sum()), place), np.flatnonzero(own)]) for place, own in enumerate(present)
+    ]
+    return np.concatenate(pairs)

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from raytrack.fit.config import TrackConfig
 
 ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+FrameChoice = Literal["shared", "others", "all"]
+"""Which frames' rows a stage moves: of a long sequence those that everything shared is fitted to, the others, or all;
+of a short one they are all the same frames (`raytrack.fit.frame_choice`)."""
 COMPONENTS = "texture_coefficients"
 """Field of `SharedParameters`: principal components of albedo, of heads that have some."""
 
@@ -20,6 +24,7 @@ class RowStage:
     round_index: int
     always: bool = False
     """Run even when the rounds have converged."""
+    frames: FrameChoice = "shared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class SharedStage:
     """Factor on the configured weight."""
     colours_only: bool = False
     texture_rate: float = 1e-2
+    light_rate: float = 5e-3
     always: bool = False
 
 
@@ -74,8 +80,21 @@ _ROUNDS = (
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
+_ROUNDS_OF_KNOWN_IDENTITY = ((6, 5, 4, 3, 2, 1, 0), (1, 0))
+_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES = 120, 96
+_FIRST_LIGHT_RATE = 2e-2
+_CATCH_UP = ((6, 5, 4, 3, 2, 1, 0), (1, 0, 0))
+"""Blur schedules of the frames of a long sequence that take no part in the rounds."""
+
+
 def default_schedule(
-    config: TrackConfig, num_pictures: int, *, calibrated: bool = False, components: bool = False
+    config: TrackConfig,
+    num_pictures: int,
+    *,
+    calibrated: bool = False,
+    components: bool = False,
+    long: bool = False,
+    known_identity: bool = False,
 ) -> tuple[Stage, ...]:
     """Texture and light first, a short joint warm-up, then rounds of (rows, shared), rows once more, the final texture.
 
@@ -84,7 +103,11 @@ def default_schedule(
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
         calibrated: Whether the focal length is known.
         components: Whether the head's principal components of albedo take part.
+        long: Whether what frames share is fitted to some of them alone: the others then catch up before the last rows.
+        known_identity: Whether shape, offset and texture are given: light and focal length are all that is left.
     """
+    if known_identity:
+        return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, long=long)
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
     longer = max(1.0, 64 / num_pictures)
@@ -104,9 +127,38 @@ def default_schedule(
                         offset_laplacian=laplacian)
         )  # fmt: skip
     stages.append(OcclusionStage(name="occlusion_final", always=True))
-    stages.append(RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True))
+    stages.extend(_last_rows(config, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
+
+
+def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
+    """The rows of all frames, when what they share is known; those that took no part so far catch up first."""
+    stages = []
+    for index, blur in enumerate(_CATCH_UP if long else ()):
+        name, number = f"catch_up_{index}", config.rounds + 1 + index
+        stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
+    stages.append(
+        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
+    )
+    return stages
+
+
+def _schedule_of_known_identity(
+    config: TrackConfig, num_pictures: int, *, calibrated: bool, long: bool
+) -> tuple[Stage, ...]:
+    """Light first, then rows and what is left of the shared parameters in turn, rows once more."""
+    left = ("light",) if calibrated else ("light", "log_focal")
+    stages: list[Stage] = [
+        SharedStage(name="light_init", optimise=("light",), num_epochs=_FIRST_LIGHT_PICTURES / num_pictures,
+                    batch_size=4, decay=1.0, colours_only=True, always=True, light_rate=_FIRST_LIGHT_RATE),
+    ]  # fmt: skip
+    for index, blur in enumerate(_ROUNDS_OF_KNOWN_IDENTITY):
+        stages.append(OcclusionStage(name=f"occlusion_{index}", always=True))
+        stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
+        epochs = max(1.0, _FEWEST_LIGHT_PICTURES / num_pictures)
+        stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
+    return (*stages, *_last_rows(config, long=long))
 
 
 def with_components(stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -72,8 +72,8 @@ class SharedProblem:
     """Faces whose colours move no geometry; their texture is fitted all the same."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
-    perturbation: RegionPerturbation
-    """Aligns outlines where there is no matte; the two together hurt each other."""
+    perturbation: RegionPerturbation | None
+    """Aligns outlines where there is no matte; the two together hurt each other. None: nothing does."""
     renderer: Renderer
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
@@ -81,7 +81,9 @@ class SharedProblem:
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""
         offsets = {item.name: getattr(self.offsets, item.name).to(device) for item in fields(self.offsets)}
-        regions = self.perturbation.region_of_face.to(device)
+        perturbation = self.perturbation
+        if perturbation is not None:
+            perturbation = replace(perturbation, region_of_face=perturbation.region_of_face.to(device))
         return replace(
             self,
             head=self.head.to(device),
@@ -90,7 +92,7 @@ class SharedProblem:
             occluded=self.occluded.to(device),
             unaligned_faces=self.unaligned_faces.to(device),
             inside_mouth=self.inside_mouth.to(device),
-            perturbation=replace(self.perturbation, region_of_face=regions),
+            perturbation=perturbation,
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from raytrack.fit import shared_terms as terms
 from raytrack.fit.albedo import albedo_map
 from raytrack.fit.config import Weights
+from raytrack.fit.focal import FaceCentre
 from raytrack.fit.schedule import COMPONENTS
 from raytrack.fit.shared import Adam, GroupAdam, SharedParameters
 from raytrack.fit.shared_problem import PictureBatch, SharedProblem
@@ -52,6 +53,7 @@ class SharedOptimiser:
         self._laplacian = terms.SparseProduct(
             uniform_laplacian(problem.head.faces.cpu().numpy(), problem.head.num_vertices)
         )
+        self._face = FaceCentre.of(problem.head, problem.landmarks.embedding)
         embedding = problem.head.landmarks[problem.landmarks.embedding]
         self._corners = problem.head.faces[embedding.faces]
         self._barycentric = embedding.barycentric[..., None]
@@ -67,8 +69,8 @@ class SharedOptimiser:
         generator: np.random.Generator,
         weights: Weights | None = None,
         colours_only: bool = False,
-    ) -> tuple[SharedParameters, Tensor]:
-        """One Adam step on a batch of pictures, rows held.
+    ) -> tuple[Float[Tensor, "frames columns"], SharedParameters, Tensor]:
+        """One Adam step on a batch of pictures, rows held, but that heads move away as the focal length grows.
 
         Args:
             rows: Packed parameters of every frame.
@@ -81,12 +83,13 @@ class SharedOptimiser:
             colours_only: Leave landmarks, matte and antialiasing out: for textures.
 
         Returns:
-            Values after the step, and the photometric error before it.
+            Rows and values after the step, and the photometric error before it.
         """
         weights = weights or self.problem.weights
         values = {name: getattr(shared, name) for name in _FIELDS}
         leaves = {name: values[name].detach().clone().requires_grad_(True) for name in optimise}
         values.update(leaves)
+        values["log_ratio"] = values[PER_FOCAL] - shared.log_focal
         values["albedo"] = albedo_map(values["texture"], values[COMPONENTS], self.problem.albedo_basis)
         loss = photo = shared.texture.new_zeros(())
         total = sum(len(pictures.numbers) for pictures in batch)
@@ -112,7 +115,10 @@ class SharedOptimiser:
             moved["offset"] = torch.minimum(
                 torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
             )
-        return shared.with_values(**moved), photo
+        if PER_FOCAL in moved:
+            ratio = (moved[PER_FOCAL] - shared.log_focal)[torch.from_numpy(self.problem.groups.focal).to(rows.device)]
+            rows = self._face.moved(rows, ratio)
+        return rows, shared.with_values(**moved), photo
 
     def _groups_of(self, name: str, batch: Sequence[PictureBatch]) -> Tensor:
         """Which entries of a field the batch's frames have."""
@@ -141,11 +147,12 @@ class SharedOptimiser:
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Weighted terms of one view's pictures, and their colour error."""
         problem, renderer, device = self.problem, self.problem.renderer, values["texture"].device
-        parameters = FrameParameters.unpack(rows[torch.from_numpy(pictures.rows)].to(device))
+        focal_groups = torch.from_numpy(problem.groups.focal[pictures.rows]).to(device)
+        own = rows[torch.from_numpy(pictures.rows)].to(device)
+        parameters = FrameParameters.unpack(self._face.moved(own, values["log_ratio"][focal_groups]))
         vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
         lights = values["light"][torch.from_numpy(problem.groups.light[pictures.rows]).to(device)]
-        focals = values["log_focal"][torch.from_numpy(problem.groups.focal[pictures.rows]).to(device)].exp()
-        camera = pictures.frames.camera(focals)
+        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp())
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
         image, fragments = renderer.shade(clip, normals, values["albedo"], lights, target)
@@ -158,7 +165,7 @@ class SharedOptimiser:
         if colours_only:
             photo = terms.colour_term(image, target, trust, covered)
             return weights.photo * photo, photo
-        if not pictures.frames.has_matte:
+        if problem.perturbation is not None and not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
         held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)

@@ -14,8 +14,10 @@ from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.occlusion import HiddenSpots
@@ -23,7 +25,15 @@ from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
-from raytrack.fit.schedule import OcclusionStage, RowStage, SharedStage, Stage, TextureStage, default_schedule
+from raytrack.fit.schedule import (
+    FrameChoice,
+    OcclusionStage,
+    RowStage,
+    SharedStage,
+    Stage,
+    TextureStage,
+    default_schedule,
+)
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -46,8 +56,28 @@ _CPU = torch.device("cpu")
 class StageRunner:
     """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
 
-    def __init__(self, views: SequenceViews, head: HeadModel, config: TrackConfig) -> None:
+    def __init__(
+        self,
+        views: SequenceViews,
+        head: HeadModel,
+        config: TrackConfig,
+        segment: Segment | None = None,
+        identity: Identity | None = None,
+        *,
+        usual_step_s: float | None = None,
+    ) -> None:
+        """Prepare a sequence.
+
+        Args:
+            views: The whole sequence.
+            head: The head model.
+            config: Sizes, weights, seed.
+            segment: The only frames whose rows are moved by stages that move all, or those that share nothing.
+            identity: Shape, offset and texture, where they are known.
+            usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
+        """
         self.views = views
+        self._usual_step_s = usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
@@ -63,59 +93,88 @@ class StageRunner:
         self.surface = SurfaceModel.create(head)
         if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
-        self.albedo_basis = AlbedoBasis.create(head, config)
-        self._pictures: Pictures | None = None
-        self._unhidden: tuple[HiddenSpots, Pictures] | None = None
+        self.albedo_basis = None if identity else AlbedoBasis.create(head, config)
+        self._segment, self.identity = segment, identity
+        self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
+        self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
+        self._pictures: dict[bool, Pictures] = {}
+        self._unhidden: dict[bool, tuple[HiddenSpots, Pictures]] = {}
         self._search: tuple[int, OcclusionSearch] | None = None
-        self._row_solver: RowSolver | None = None
+        self._row_solvers: dict[bool, RowSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
-    def pictures(self, state: FitState) -> Pictures:
-        """The pictures at tracking size, with what is known to stand before the head in them."""
-        if self._unhidden is None or self._unhidden[0] is not state.hidden:
-            self._unhidden = state.hidden, self._all_pictures(state).with_hidden(state.hidden)
-            self._row_solver = None
-        return self._unhidden[1]
+    def pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
+        """The pictures at tracking size, with what is known to stand before the head in them.
 
-    def _all_pictures(self, state: FitState) -> Pictures:
+        Args:
+            state: Where the fit stands.
+            frames: Which frames they are of; those for `others` are those for `all`.
+        """
+        only_shared = self._only_shared(frames)
+        known = self._unhidden.get(only_shared)
+        if known is None or known[0] is not state.hidden:
+            known = state.hidden, self._plain_pictures(state, frames).with_hidden(state.hidden)
+            self._unhidden[only_shared] = known
+            self._row_solvers.pop(only_shared, None)
+        return known[1]
+
+    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
         """Read on first use; those of a rig depend on how the fit began."""
-        if self._pictures is None:
+        only_shared = self._only_shared(frames)
+        if only_shared not in self._pictures:
             size = self.config.tracking_size_px
             if self.views.is_rig:
                 start = state.first_rows, state.first_shape
-                self._pictures = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
+                found = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
             else:
-                self._pictures = Pictures.of_detections(self.views, self.landmark_weights, size)
-        return self._pictures
+                chosen, use_mattes = self.shared_frames, None
+                if not only_shared:
+                    chosen, use_mattes = self._in_segment(), not state.mattes_refused
+                found = Pictures.of_detections(self.views, self.landmark_weights, size, chosen, use_mattes)
+            self._pictures[only_shared] = found
+        return self._pictures[only_shared]
+
+    def _only_shared(self, frames: FrameChoice) -> bool:
+        """Whether the pictures that a stage needs are those that what frames share is fitted to."""
+        return frames == "shared" or (self._segment is None and not self.is_long)
+
+    def _in_segment(self) -> Bool[np.ndarray, " frames"]:
+        return self.active if self._segment is None else self.active & self._segment.mask(len(self.active))
 
     def schedule(self, state: FitState) -> tuple[Stage, ...]:
         """The photometric stages."""
-        pictures = self.pictures(state)
+        rig = self.views.is_rig
+        num_pictures = self.pictures(state).num_per_epoch if rig else int(self.shared_frames.sum())
         return default_schedule(
             self.config,
-            pictures.num_per_epoch,
+            num_pictures,
             calibrated=self.views.is_rig,
             components=self.albedo_basis is not None,
+            long=self.is_long,
+            known_identity=self.identity is not None,
         )
 
     def num_units(self, stage: Stage, state: FitState) -> int:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
-            return len(self._row_blocks(state))
+            return len(self._row_blocks(stage, state))
         if isinstance(stage, OcclusionStage):
-            return -(-len(self._all_pictures(state).pairs) // _PICTURES_PER_LOOK)
+            return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
         return -(-steps // _TEXTURE_STEPS_PER_UNIT)
 
-    def _row_blocks(self, state: FitState) -> list[list[int]]:
-        return solving_order(self._solved(state), max(1, _PICTURES_PER_UNIT // self.views.num_views))
+    def _row_blocks(self, stage: RowStage, state: FitState) -> list[list[int]]:
+        moved = self._solved(state, stage.frames)
+        if stage.frames == "others":
+            moved = moved & ~self.shared_frames
+        return solving_order(moved, max(1, _PICTURES_PER_UNIT // self.views.num_views))
 
-    def _solved(self, state: FitState) -> Bool[np.ndarray, " frames"]:
-        """Frames whose rows colours move; one whose head no view shows keeps the row that its landmarks gave."""
-        return self.active & self.pictures(state).shown
+    def _solved(self, state: FitState, frames: FrameChoice) -> Bool[np.ndarray, " frames"]:
+        """Frames whose rows colours can move; one whose head no view shows keeps the row that its landmarks gave."""
+        return self.active & self.pictures(state, frames).shown
 
     def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
         """The next unit of a stage; after the last one the state is that of the finished stage.
@@ -126,6 +185,8 @@ class StageRunner:
             index: Number of the stage in its schedule; part of the seed.
         """
         unit, count = state.units_done, self.num_units(stage, state)
+        if count == 0:
+            return replace(state, stages_done=state.stages_done + 1)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
         elif isinstance(stage, OcclusionStage):
@@ -140,6 +201,8 @@ class StageRunner:
 
     def _finished(self, stage: Stage, state: FitState) -> FitState:
         error = float(np.mean(state.unit_errors))
+        if True in self._pictures:
+            state = replace(state, mattes_refused=not self._pictures[True].has_mattes)
         if isinstance(stage, RowStage):
             stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
             rows = interpolate_missing(state.rows, self.active, self.views.group)
@@ -151,7 +214,7 @@ class StageRunner:
         )
 
     def _look(self, state: FitState, unit: int, index: int) -> FitState:
-        pictures = self._all_pictures(state)
+        pictures = self._plain_pictures(state)
         if self._search is None or self._search[0] != index:
             shared = with_whole_texture(state.shared, self.albedo_basis)
             renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
@@ -168,14 +231,15 @@ class StageRunner:
             state: Rows of all frames.
             frames: No two of them next to each other. Those in which no view shows the head keep their rows.
         """
-        numbers = np.flatnonzero(frames & self._solved(state)).tolist()
+        numbers = np.flatnonzero(frames & self._solved(state, "all")).tolist()
+        stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
-        return self._solved_rows(stage, state, self._row_blocks(state)[unit])
+        return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
 
     def _solved_rows(self, stage: RowStage, state: FitState, numbers: list[int]) -> FitState:
-        result = self._solver(state).solve(
+        result = self._solver(state, stage.frames).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
             numbers,
@@ -184,37 +248,44 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self, state: FitState) -> RowSolver:
-        if self._row_solver is None:
+    def _solver(self, state: FitState, frames: FrameChoice) -> RowSolver:
+        only_shared, pictures = self._only_shared(frames), self.pictures(state, frames)
+        if only_shared not in self._row_solvers:
             problem = RowProblem(
                 head=self.head,
                 surface=self.surface,
-                views=self.pictures(state).row_views,
+                views=pictures.row_views,
                 landmarks=self.landmarks,
                 groups=self.groups,
                 weights=self.config.weights,
                 prior=self.prior,
-                link_weights=link_weights(self.views.first.timestamps_s, self._solved(state), self.views.group),
+                link_weights=link_weights(
+                    self.views.first.timestamps_s,
+                    self._solved(state, frames),
+                    self.views.group,
+                    self._usual_step_s,
+                ),
                 ignored_faces=self.alignment.unaligned_faces.numpy(),
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
-            self._row_solver = RowSolver(problem)
-        return self._row_solver
+            self._row_solvers[only_shared] = RowSolver(problem)
+        return self._row_solvers[only_shared]
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
-        optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
+        rates = {**LEARNING_RATES, "texture": stage.texture_rate, "light": stage.light_rate}
+        optimiser = self._optimiser(rates, state)
         configured = self.config.weights
         weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
         batches = pictures.epoch(generator, stage.batch_size)
         left = self._num_steps(stage, state) - unit * len(batches)
-        shared, errors = state.shared, []
+        rows, shared, errors = state.rows, state.shared, []
         for batch in batches[:left]:
-            shared, error = optimiser.step(
-                state.rows,
+            rows, shared, error = optimiser.step(
+                rows,
                 shared,
                 batch,
                 stage.optimise,
@@ -225,7 +296,8 @@ class StageRunner:
             )
             errors.append(error)
         mean = float(torch.stack(errors).mean())
-        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
+        errors_so_far = (*state.unit_errors, mean)
+        return replace(state, rows=rows, shared=shared, adam=optimiser.state(), unit_errors=errors_so_far)
 
     def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
         generator, pictures = self._generator(index, unit), self.pictures(state)
@@ -237,7 +309,7 @@ class StageRunner:
         optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
-            shared, error = optimiser.step(
+            _, shared, error = optimiser.step(
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
@@ -268,7 +340,7 @@ class StageRunner:
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
                 inside_mouth=self.alignment.inside_mouth,
-                perturbation=RegionPerturbation.create(self.head),
+                perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
             )
@@ -286,6 +358,7 @@ def link_weights(
     timestamps_s: Float[np.ndarray, " frames"],
     active: Bool[np.ndarray, " frames"],
     group: Int[np.ndarray, " frames"] | None = None,
+    usual_s: float | None = None,
 ) -> Float[np.ndarray, " links"]:
     """How much neighbouring frames should be alike: 1 at the usual distance in time, less beyond.
 
@@ -295,10 +368,17 @@ def link_weights(
         timestamps_s: True times, ascending.
         active: Frames whose rows are fitted.
         group: Which stretch each frame belongs to; None: all are one.
+        usual_s: The usual distance in time; that of these frames by default.
     """
     steps = np.diff(timestamps_s.astype(np.float64))
-    usual = float(np.median(steps)) if len(steps) else 1.0
+    usual = usual_step_s(timestamps_s) if usual_s is None else usual_s
     ratio = np.where(steps > 0, usual / np.maximum(steps, 1e-9), 1.0) if usual > 0 else np.ones(len(steps))
     weights = np.where(ratio < 1 / _LONGEST_LINK, 0.0, np.minimum(ratio, 1.0))
     together = active[1:] & active[:-1]
     return weights * (together if group is None else together & (group[1:] == group[:-1]))
+
+
+def usual_step_s(timestamps_s: Float[np.ndarray, " frames"]) -> float:
+    """Median time between neighbouring frames; 1 where there is but one."""
+    steps = np.diff(timestamps_s.astype(np.float64))
+    return float(np.median(steps)) if len(steps) else 1.0

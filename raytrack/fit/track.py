@@ -53,7 +53,7 @@ from raytrack.head.model import HeadModel
 from raytrack.head.parameters import FrameParameters
 
 FORMAT_VERSION = 1
-_TEXTURE_STEPS = 65535
+TEXTURE_STEPS = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ class Track:
             "eyes_pose": _floats(parameters.eyes_pose),
             "shape": _floats(self.shape),
             "expr": _floats(parameters.expression),
-            "tex_extra": _floats((self._texture_steps() / _TEXTURE_STEPS - own).permute(2, 0, 1)),
+            "tex_extra": _floats((self._texture_steps() / TEXTURE_STEPS - own).permute(2, 0, 1)),
             "lights": _floats(self.lights),
             "timestep_id": np.array(self.timestep_ids, dtype=np.str_),
             "image_size": np.array(self.size_hw, np.int64),
@@ -237,7 +237,7 @@ class Track:
 
     def _texture_steps(self) -> Float[Tensor, "size size 3"]:
         """The texture in whole steps of 1 / 65535."""
-        return (self.texture.clamp(0, 1) * _TEXTURE_STEPS).round()
+        return (self.texture.clamp(0, 1) * TEXTURE_STEPS).round()
 
     @classmethod
     def load(cls, path: Path) -> "Track":
@@ -266,7 +266,7 @@ class Track:
             ),
             shape=tensors["shape"],
             static_offset=tensors.get("static_offset"),
-            texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(_TEXTURE_STEPS)),
+            texture=torch.from_numpy(arrays["texture"].astype(np.float32) / np.float32(TEXTURE_STEPS)),
             texture_coefficients=tensors.get("tex"),
             lights=tensors["lights"],
             focal_px=float(arrays["focal_length"][0]) * max(height, width) if "focal_length" in arrays else None,

@@ -7,9 +7,10 @@ rig saw at the same timesteps: the head is then tracked in the rig's world, in t
 seconds and continues from there, bit for bit.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from raytrack.errors import NoFaceError, NotConvergedError
+from raytrack.errors import ConfigError, NoFaceError, NotConvergedError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.groups import longest
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
+from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.stage_runner import StageRunner
+from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
 from raytrack.fit.vhap_stages import run_vhap
 from raytrack.fit.views import SequenceViews
@@ -56,6 +58,7 @@ def track_sequence(
     head: HeadModel,
     config: TrackConfig,
     *,
+    identity: Identity | None = None,
     checkpoint_folder: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Track:
@@ -66,6 +69,8 @@ def track_sequence(
             same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
+        identity: Shape, offset and albedo, where they are known: they are held, which leaves light, focal length and
+            each frame's own parameters to be found.
         checkpoint_folder: Where the state is kept; one found there is continued. The caller keeps one folder per
             combination of input and configuration.
         on_progress: Called after each unit of work.
@@ -74,33 +79,28 @@ def track_sequence(
         NoFaceError: No frame has a face.
         InputError: The calibration of a rig contradicts what its cameras see.
         NotConvergedError: The landmarks could not be fitted, or the fit diverged.
-        ConfigError: The configuration names a region that the head does not have, or occludes the whole face.
+        ConfigError: The configuration names a region that the head does not have, or occludes the whole face, or an
+            identity is given to the `vhap` preset.
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
     whole = SequenceViews.of(views)
     sequence = without_held_out_cameras(whole, config)
-    held_out = held_out_frames(whole.num_frames, config)
+    held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
+    if identity is not None:
+        identity.check_head(head)
+        if config.preset == "vhap":
+            raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
-    threads = torch.get_num_threads()
-    try:
-        # The fit's own threads do the work; torch's would fight them for the cores.
-        torch.set_num_threads(1)
+    with fitting():
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
-            state = _fit_all(sequence, head, config, checkpoint, on_progress)
-    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
-        raise NotConvergedError(
-            f"the fit ran into a singular system ({error}): the footage shows too little"
-        ) from error
-    finally:
-        torch.set_num_threads(threads)
-    track = _track(state, sequence, head, config)
+            state = _fit_all(sequence, head, config, identity, checkpoint, on_progress)
     return replace(
-        track,
+        track_of(state, sequence, head, config, identity),
         rig=whole.rig,
         size_hw=whole.first.size_hw,
         held_out=torch.from_numpy(held_out) if held_out.any() else None,
@@ -108,17 +108,51 @@ def track_sequence(
     )
 
 
+def views_with_a_face(views: SequenceObservation | Sequence[SequenceObservation]) -> SequenceViews:
+    """The views of one sequence.
+
+    Raises:
+        NoFaceError: No frame has a face.
+        ValueError: They do not belong together.
+    """
+    sequence = SequenceViews.of(views)
+    if not sequence.detected.any():
+        raise NoFaceError
+    return sequence
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Leave the cores to the fit's own threads, and say in words what a singular system means.
+
+    Raises:
+        NotConvergedError: The footage shows too little.
+    """
+    threads = torch.get_num_threads()
+    try:
+        # Torch's threads would fight the fit's for the cores.
+        torch.set_num_threads(1)
+        yield
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise NotConvergedError(
+            f"the fit ran into a singular system ({error}): the footage shows too little"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _fit_all(
     views: SequenceViews,
     head: HeadModel,
     config: TrackConfig,
+    identity: Identity | None,
     checkpoint: Checkpoint | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> FitState:
     """The fit, and then the rows of frames that are held out of it."""
-    held_out = held_out_frames(views.num_frames, config)
+    held_out = held_out_frames(views, config)
     if not held_out.any():
-        return _fit(StageRunner(views, head, config), checkpoint, on_progress)
+        return run_stages(StageRunner(views, head, config, identity=identity), checkpoint, on_progress)
     last: list[Progress] = []
 
     def report(progress: Progress) -> None:
@@ -131,8 +165,10 @@ def _fit_all(
             on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
 
     seen = frames_of(views, np.flatnonzero(~held_out))
-    state = _fit(StageRunner(seen, head, config), checkpoint, report)
-    return with_held_out_rows(state, views, head, config, report_rows)
+    step_s = usual_step_s(views.first.timestamps_s)
+    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=step_s)
+    state = run_stages(runner, checkpoint, report)
+    return with_held_out_rows(state, views, head, config, identity, report_rows)
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
@@ -143,24 +179,38 @@ def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, 
     return report
 
 
-def _fit(
-    runner: StageRunner, checkpoint: Checkpoint | None, on_progress: Callable[[Progress], None] | None
+def run_stages(
+    runner: StageRunner,
+    checkpoint: Checkpoint | None,
+    on_progress: Callable[[Progress], None] | None,
+    *,
+    start: FitState | None = None,
+    stop: Callable[[tuple[Stage, ...]], int] = len,
 ) -> FitState:
-    """All stages, from the last checkpoint on."""
+    """Stages of a fit, from the last checkpoint on.
+
+    Args:
+        runner: Carries them out.
+        checkpoint: Where the state is kept.
+        on_progress: Called after each unit of work.
+        start: The state to begin with, where there is no checkpoint; by default the landmarks are fitted first.
+        stop: How many of the photometric stages are to be done in the end.
+    """
     saved_at = time.monotonic()
 
     kept = checkpoint.load() if checkpoint else None
     found = kept if kept is not None and len(kept.rows) == runner.views.num_frames else None
-    state = _landmarks(runner) if found is None else found
+    state = found or start or _landmarks(runner)
     schedule = () if runner.config.landmarks_only else runner.schedule(state)
-    total = 1 + len(schedule)
+    total = 1 + stop(schedule)
 
     def report(state: FitState, name: str, share: float) -> None:
         if on_progress:
-            done = state.stages_done + share
-            on_progress(Progress(stage=name, done=done, total=total, photo_error=state.photo_error))
+            done = state.stages_done - before + share
+            on_progress(Progress(stage=name, done=done, total=total - before, photo_error=state.photo_error))
 
-    if found is None:
+    before = 0 if start is None else start.stages_done
+    if found is None and start is None:
         report(state, "landmarks", 0.0)
     while state.stages_done < total:
         stage = schedule[state.stages_done - 1]
@@ -170,7 +220,7 @@ def _fit(
         state = runner.run_unit(stage, state, state.stages_done)
         if not state.is_finite():
             raise NotConvergedError(f"the fit diverged in stage {stage.name}: please report the footage's kind")
-        report(state, stage.name, state.units_done / runner.num_units(stage, state))
+        report(state, stage.name, state.units_done / max(1, runner.num_units(stage, state)))
         if state.units_done == 0:
             logger.info("%s: colour error %.4f", stage.name, state.photo_error)
         if checkpoint and time.monotonic() - saved_at > CHECKPOINT_INTERVAL_S:
@@ -187,13 +237,17 @@ def _is_refinement(stage: Stage) -> bool:
 
 
 def _landmarks(runner: StageRunner) -> FitState:
-    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights)
+    identity = runner.identity
+    shape = None if identity is None else identity.shape
+    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights, shape)
     rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
     shared = SharedParameters.start(
         runner.head, solution.shape, solution.focal_px.tolist(), runner.config.texture_size, runner.groups.num_lights
     )
+    if identity is not None:
+        shared = identity.placed_in(shared, runner.config.texture_size)
     if runner.albedo_basis:
         shared = shared.with_values(texture_coefficients=torch.zeros(runner.albedo_basis.num_components))
     state = FitState(
@@ -207,15 +261,25 @@ def _landmarks(runner: StageRunner) -> FitState:
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
 
 
-def _track(state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig) -> Track:
-    basis = AlbedoBasis.create(head, config)
+def track_of(
+    state: FitState, views: SequenceViews, head: HeadModel, config: TrackConfig, identity: Identity | None = None
+) -> Track:
+    """The track that a fit ended with."""
+    basis = None if identity else AlbedoBasis.create(head, config)
     shared, coefficients = with_whole_texture(state.shared, basis), state.shared.texture_coefficients
-    has_offset = config.static_offset and not config.landmarks_only
+    found = Identity(
+        shape=shared.shape,
+        static_offset=shared.offset[None] if config.static_offset and not config.landmarks_only else None,
+        texture=shared.texture.clamp(0, 1),
+        head_name=head.name,
+        head_sha256=head.asset_sha256,
+    )
+    kept = identity or found
     return Track(
         parameters=FrameParameters.unpack(state.rows),
-        shape=shared.shape,
-        static_offset=shared.offset[None] if has_offset else None,
-        texture=shared.texture.clamp(0, 1),
+        shape=kept.shape,
+        static_offset=kept.static_offset,
+        texture=kept.texture,
         texture_coefficients=None if basis is None else coefficients,
         **_lights_and_focals(shared, views),
         size_hw=views.first.size_hw,

@@ -4,6 +4,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+THUMBNAIL_PX = 16
+"""Side of a thumbnail."""
+
 
 def downsample(
     image: UInt8[np.ndarray, "height width *channels"], scale: int
@@ -23,3 +26,8 @@ def downsample(
         return image
     height, width = (max(round(length / scale), 1) for length in image.shape[:2])
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "16 16 3"]:
+    """A picture's small copy, averaged, by which pictures can be compared."""
+    return cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)

@@ -6,7 +6,7 @@ the same, or one goes on about where another left off. The person who is seen la
 here depends on the order of the faces within a frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -24,6 +24,8 @@ MAX_SIZE_RATIO = 1.6
 SAME_SHAPE = 0.05
 """Shapes of one person in one clip differ by 0.01 to 0.04 (they depend a little on the view), of two by 0.075 and more:
 measured on long stretches of the clips that the method was developed on."""
+SAME_SHAPE_AFTER_CUT = 0.062
+"""The limit for faces of different shots, in which the head is turned otherwise for good."""
 SHAPE_JUMP, SHAPE_DRIFT = 0.055, 0.003
 """From one frame to the next the shape of one person changes by 0.04 at most, and by a little more over a gap; two
 people's differ by 0.058 and more."""
@@ -87,15 +89,16 @@ def _link_cost(stretch: _Stretch, frame: int, face: FaceObservation) -> float:
     return distance + 0.5 * growth if reachable else _UNLINKED
 
 
-def _link(frames: Sequence[Sequence[FaceObservation]]) -> list[_Stretch]:
-    """Follow each face from frame to frame."""
+def _link(frames: Sequence[Sequence[FaceObservation]], cuts: Set[int]) -> list[_Stretch]:
+    """Follow each face from frame to frame, up to the next cut."""
     closed: list[_Stretch] = []
     active: list[_Stretch] = []
     for frame, unordered in enumerate(frames):
         # A canonical order, so that equal costs are broken the same way whatever the detector's order.
         faces = sorted(enumerate(unordered), key=lambda item: tuple(item[1].box.tolist()))
-        closed += [stretch for stretch in active if frame - stretch.frames[-1] > MAX_GAP]
-        active = [stretch for stretch in active if frame - stretch.frames[-1] <= MAX_GAP]
+        longest = 0 if frame in cuts else MAX_GAP
+        closed += [stretch for stretch in active if frame - stretch.frames[-1] > longest]
+        active = [stretch for stretch in active if frame - stretch.frames[-1] <= longest]
         costs = np.array([[_link_cost(stretch, frame, face) for _, face in faces] for stretch in active])
         linked = set()
         if costs.size:
@@ -192,8 +195,25 @@ def _continues(earlier: _Stretch, later: _Stretch, jump: float) -> float | None:
     return None if changed > jump + SHAPE_DRIFT * (pause - 1) else moved + growth
 
 
-def _join(stretches: list[_Stretch], jump: float) -> list[list[_Stretch]]:
-    """Join stretches into people: the best matching first, never two that are seen at the same time."""
+def _match(earlier: _Stretch, later: _Stretch, distance: float, jump: float, cuts: Set[int]) -> float | None:
+    """How badly two stretches are of one person, whose mean shapes are so far apart; None if they are not."""
+    cut_between = any(earlier.frames[-1] < cut <= later.frames[0] for cut in cuts)
+    if distance < (SAME_SHAPE_AFTER_CUT if cut_between else SAME_SHAPE):
+        return distance
+    if not cut_between:
+        rest = _continues(earlier, later, jump)
+        return None if rest is None else 1.0 + rest
+    if not np.isnan(distance):
+        return None
+    # The detector tells nothing of shapes: faces of the same size are the best guess.
+    return 2.0 + abs(float(np.log(_size(later.faces[0]) / _size(earlier.faces[-1]))))
+
+
+def _join(stretches: list[_Stretch], jump: float, cuts: Set[int]) -> list[list[_Stretch]]:
+    """Join stretches into people: the best matching first, never two that are seen at the same time.
+
+    Beyond a cut, where a face is says nothing about whose it is.
+    """
     largest = sorted(range(len(stretches)), key=lambda index: -_presence(stretches[index]))[:MAX_JOINED]
     shapes = np.stack([_mean_shape(stretches[index]) for index in largest])
     distances = _shape_distance(shapes[:, None], shapes[None, :])
@@ -202,10 +222,9 @@ def _join(stretches: list[_Stretch], jump: float) -> list[list[_Stretch]]:
         for column, second in enumerate(largest):
             if stretches[second].frames[0] <= stretches[first].frames[-1]:
                 continue
-            if distances[row, column] < SAME_SHAPE:
-                pairs.append((float(distances[row, column]), first, second))
-            elif (rest := _continues(stretches[first], stretches[second], jump)) is not None:
-                pairs.append((1.0 + rest, first, second))
+            cost = _match(stretches[first], stretches[second], float(distances[row, column]), jump, cuts)
+            if cost is not None:
+                pairs.append((cost, first, second))
     group_of = list(range(len(stretches)))
     seen = [set(stretch.frames) for stretch in stretches]
     for _, first, second in sorted(pairs):
@@ -219,7 +238,7 @@ def _join(stretches: list[_Stretch], jump: float) -> list[list[_Stretch]]:
     return list(members.values())
 
 
-def select_face(frames: Sequence[Sequence[FaceObservation]]) -> Int[np.ndarray, " frames"]:
+def select_face(frames: Sequence[Sequence[FaceObservation]], cuts: Collection[int] = ()) -> Int[np.ndarray, " frames"]:
     """Choose the same person's face in every frame of a clip.
 
     The person is the one with the largest presence: the sum of the face's size over the frames it is seen in. The
@@ -227,14 +246,17 @@ def select_face(frames: Sequence[Sequence[FaceObservation]]) -> Int[np.ndarray, 
 
     Args:
         frames: The faces found in each frame of the whole clip, in time order.
+        cuts: First frames of shots (`raytrack.observe.cuts`), where they are known: faces are then known again by
+            their shape alone.
 
     Returns:
         For each frame the index of the person's face in its list; −1 where the person is not seen.
     """
     chosen = np.full(len(frames), -1, dtype=np.int64)
-    stretches, jump = _split(_link(frames))
+    known_cuts = frozenset(int(cut) for cut in cuts)
+    stretches, jump = _split(_link(frames, known_cuts))
     if stretches:
-        people = _join(stretches, jump)
+        people = _join(stretches, jump, known_cuts)
         presence = [sum(_presence(stretch) for stretch in person) for person in people]
         for stretch in people[int(np.argmax(presence))]:
             chosen[stretch.frames] = stretch.places

@@ -50,9 +50,11 @@ class Display:
         """Write the plan in one line."""
         self._plans = plans
         cached = count_cached(plans)
-        to_run = len(plans) * len(stages) - cached
+        always = sum(not stage.is_for_some for stage in stages)
+        # Only what is known to be needed is counted.
+        to_run = sum(not plan.has_no_need_of(stage.name) for plan in plans for stage in stages) - cached
         self._write(
-            f"{_count(len(plans), 'sequence')}, {_count(len(stages), 'stage')}; "
+            f"{_count(len(plans), 'sequence')}, {_count(always, 'stage')}; "
             f"{cached} cached, {to_run} to run; {_unions_in_words(unions)}{runs_on}"
         )
 
@@ -134,7 +136,7 @@ def progress_of(plan: SequencePlan) -> tuple[float, list[str]]:
     """How much of a sequence's work of this run is done (0 to 1), and what is running, in words."""
     total, done, notes = 0.0, 0.0, []
     for stage in plan.stages:
-        if stage.name in plan.cached:
+        if stage.name in plan.cached or plan.has_no_need_of(stage.name):
             continue
         states = plan.parts.get(stage.name) or [PartState.TODO]
         running = [_item_progress(plan, stage, i) for i, state in enumerate(states) if state is PartState.RUNNING]

@@ -65,6 +65,8 @@ def _is_whole(stage: Stage, stages: tuple[Stage, ...], parts: dict[str, list[Pat
         return True
     if not parts.get(stage.fan_out):
         return False
+    if stage.is_for_some:
+        return len(parts[stage.name]) == read_number(parts[stage.name][0], "num_parts")
     num_frames = read_number(parts[stage.fan_out][0], "num_frames")
     num_cameras = read_number(parts[stage.fan_out][0], "num_cameras", 1)
     first_cut = next(other.name for other in stages if other.fan_out == stage.fan_out)

@@ -1,6 +1,7 @@
 """What the tracker and the exports are given of a sequence, read from the tables."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera
 from raytrack.geometry.camera import Camera
 from raytrack.media.images import read_image, read_mask
+from raytrack.media.resize import THUMBNAIL_PX
+from raytrack.observe.cuts import find_cuts, shots
+from raytrack.observe.events import ClipEvent, clip_events
 from raytrack.observe.faces import FaceObservation
 from raytrack.observe.identity import select_face
 from raytrack.observe.rig_identity import agreed_faces
@@ -22,15 +26,26 @@ from raytrack.tables.schemas import from_vectors, vector_shape
 _FacesByFrame = list[list[FaceObservation]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ObservedSequence:
+    """A sequence, and what should be said about its footage."""
+
+    views: tuple[SequenceObservation, ...]
+    """One for each camera that is taken, by place in the rig, all of the same frames; of monocular footage one without
+    calibration."""
+    events: tuple[ClipEvent, ...]
+
+
 def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
+    """The views of `read_sequence`."""
+    return read_sequence(context).views
+
+
+def read_sequence(context: StageContext) -> ObservedSequence:
     """The sequence as its cameras saw it: pictures, mattes, and the landmarks of one and the same person.
 
     Args:
         context: Of a stage after `probe`, `frames`, `alphas` and `landmarks`.
-
-    Returns:
-        One view for each camera that is taken, by place in the rig, all of the same frames; of monocular footage one
-        without calibration.
 
     Raises:
         NoFaceError: No frame of any camera has a face.
@@ -41,11 +56,13 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
     rig = rig_cameras(context.read("probe", table="cameras")) if context.sequence.is_rig else ()
     places = [camera.index for camera in rig] or [0]
     found = [_faces_by_frame(_of_camera(landmarks, place), recording["num_frames"]) for place in places]
-    chosen = [select_face(faces) for faces in found]
+    cuts = _cuts([_of_camera(frames, place) for place in places], found)
+    chosen = [select_face(faces, cuts.tolist()) for faces in found]
     if rig:
         chosen = _agreed(found, chosen, rig)
     if not any((of_camera >= 0).any() for of_camera in chosen):
         raise NoFaceError
+    group = shots(recording["num_frames"], cuts)
     views = []
     for view, place in enumerate(places):
         ours = _of_camera(frames, place)
@@ -55,13 +72,36 @@ def read_views(context: StageContext) -> tuple[SequenceObservation, ...]:
                 timestep_ids=tuple(ours["timestep_id"].to_pylist()),
                 timestamps_s=ours["timestamp_s"].to_numpy(),
                 source_index=ours["source_frame"].to_numpy(),
+                group=group,
                 calibrated=rig[view] if rig else None,
                 landmark_set=landmarks["landmark_set"][0].as_py(),
                 **_loaders(context.out, ours, _of_camera(alphas, place)),
                 **_person(landmarks.schema, found[view], chosen[view]),
             )
         )
-    return tuple(views)
+    num_faces = np.max([[len(faces) for faces in of_camera] for of_camera in found], axis=0)
+    seen = np.any([of_camera >= 0 for of_camera in chosen], axis=0)
+    return ObservedSequence(views=tuple(views), events=clip_events(num_faces, seen, group))
+
+
+def _cuts(frames: Sequence[pa.Table], found: Sequence[_FacesByFrame]) -> np.ndarray:
+    """Frames that begin a shot: of a rig those at which most of its cameras see one."""
+    votes = np.zeros(frames[0].num_rows + 1, np.int64)
+    for ours, faces in zip(frames, found, strict=True):
+        pixels = np.frombuffer(b"".join(ours["thumbnail"].to_pylist()), np.uint8)
+        thumbnails = pixels.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
+        votes[find_cuts(thumbnails, _largest_faces(faces))] += 1
+    return np.flatnonzero(2 * votes > len(frames))
+
+
+def _largest_faces(by_frame: _FacesByFrame) -> np.ndarray:
+    """Landmarks of the largest face in each frame, not a number where there is none."""
+    num_points = max((len(face.landmarks) for faces in by_frame for face in faces), default=1)
+    points = np.full((len(by_frame), num_points, 2), np.nan, np.float32)
+    for frame, faces in enumerate(by_frame):
+        if faces:
+            points[frame] = max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2]))).landmarks
+    return points
 
 
 def rig_cameras(rows: pa.Table) -> tuple[RigCamera, ...]:

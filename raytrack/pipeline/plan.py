@@ -93,6 +93,10 @@ class SequencePlan:
         """Whether an item of a stage has been given up."""
         return PartState.FAILED in self.parts.get(name, ())
 
+    def has_no_need_of(self, name: str) -> bool:
+        """Whether a stage has nothing to do for this sequence, as far as is known."""
+        return any(stage.name == name and stage.is_for_some for stage in self.stages) and not self.parts.get(name)
+
     @property
     def finished(self) -> bool:
         """Whether every stage is done."""
@@ -153,9 +157,9 @@ class SequencePlan:
         for stage in self._stale_others():
             remove_files(traces(self.out, self.key, stage))
         for stage in self.stages:
-            if self.stage_done(stage.name):
-                continue
             states = self.parts.get(stage.name, [])
+            if states and self.stage_done(stage.name):
+                continue
             kept = [
                 stage.part_path(self.out, self.key, index)
                 for index, state in enumerate(states)
@@ -192,6 +196,9 @@ class SequencePlan:
 
     def _chunks(self, stage: Stage) -> list[Chunk]:
         num_frames, num_cameras = self._extent(stage.fan_out)
+        if stage.cut is not None:
+            bounds = stage.cut(self.configs[stage.name].value, self.sequence, num_frames)
+            return [Chunk(index=index, start=start, stop=stop) for index, (start, stop) in enumerate(bounds)]
         return chunks(num_frames, self.chunk_frames, num_cameras)
 
     def _extent(self, stage_name: str) -> tuple[int, int]:
@@ -259,7 +266,7 @@ def plan_sequence(
         },
     )
     plan.expand(FolderListings())
-    plan.cached = frozenset(stage.name for stage in stages if plan.stage_done(stage.name))
+    plan.cached = frozenset(name for name, states in plan.parts.items() if states and plan.stage_done(name))
     needs_truth = any("ground_truth" in stage.sources and stage.name not in plan.cached for stage in stages)
     if sequence.ground_truth and needs_truth and source_path(sequence.ground_truth).exists():
         check_truth(sequence, config.extract, config.capture)

@@ -18,9 +18,11 @@ from raytrack.pipeline.run import CONFIG_FILE, plan_job
 from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
-from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_scores
+from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_events, sequence_scores
 from raytrack.pipeline.unions import UNION, plan_unions
+from raytrack.tables.keys import SequenceKey
 
+_MOST_EVENTS = 8
 _RESULTS = (("preview", "preview/{}.mp4"), ("dataset", "export/{}"), ("track", "tracks/{}"), ("frames", "frames/{}"))
 
 
@@ -38,6 +40,7 @@ def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool =
         name = outcome.key.sequence
         if outcome.finished and not quiet:
             screen.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
+            _write_events(report.out, outcome.key, screen)
         if not outcome.finished:
             _write_failures(name, outcome.failures, screen)
     for union in report.unions:
@@ -52,6 +55,14 @@ def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool =
         screen.write(f"{finished} of {total} sequence{plural} finished in {clock(report.seconds)}{where}\n")
     if report.exit_code:
         screen.write(f"to try again: {retry}\n")
+
+
+def _write_events(out: Path, key: SequenceKey, screen: Screen) -> None:
+    texts = sequence_events(out, key)
+    shown = texts if len(texts) <= _MOST_EVENTS else texts[: _MOST_EVENTS - 1]
+    screen.write("".join(f"    {text}\n" for text in shown))
+    if len(shown) < len(texts):
+        screen.write(f"    and {len(texts) - len(shown)} more: see {SUMMARY_FILE}\n")
 
 
 def _write_union(union: UnionOutcome, report: RunReport, screen: Screen, *, quiet: bool) -> None:
@@ -128,9 +139,13 @@ def write_status(out: Path, screen: Screen) -> None:
     screen.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
     for plan in plans:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
-        screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in stages) + "\n")
+        screen.write(
+            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.has_no_need_of(stage.name))
+            + "\n"
+        )
         if plan.stage_done(SCORES_STAGE):
             screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
+            _write_events(out, plan.key, screen)
         _write_last_failures(plan, screen)
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
@@ -155,7 +170,8 @@ def _write_last_failures(plan: SequencePlan, screen: Screen) -> None:
 def _write_other(inventory: Inventory, out: Path, stages: tuple[Stage, ...], screen: Screen) -> None:
     """What there is of a sequence of an earlier job."""
     key = inventory.key
-    words = (f"{stage.name} {'done' if stage.name in inventory.done else 'to do'}" for stage in stages)
+    shown = (stage.name for stage in stages if stage.name in inventory.fingerprints or not stage.is_for_some)
+    words = (f"{name} {'done' if name in inventory.done else 'to do'}" for name in shown)
     screen.write(f"{key.sequence} (subject {key.subject}, dataset {key.dataset}): {', '.join(words)}\n")
     if SCORES_STAGE in inventory.done:
         screen.write(f"    {_scores_in_words(sequence_scores(out, key))}{_places(out, key.sequence)}\n")

@@ -7,7 +7,7 @@ before it.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,9 @@ class Stage:
     fan_out: str = ""
     """Name of the stage whose columns `num_frames` and `num_cameras` (1 where it has none) say what there is to cut
     into chunks; else one item."""
+    cut: Callable[[Any, SequenceConfig, int], Sequence[tuple[int, int]]] | None = None
+    """How all cameras' frames are cut together, where not each camera's into chunks: first frames and those after the
+    last, given what the stage reads, the sequence and its number of frames. None: the sequence does not need it."""
     compiles: bool = False
     """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False
@@ -180,6 +183,11 @@ class Stage:
     last component, ``{pid}`` stands for digits."""
     cost: float = 1.0
     """Expected share of a sequence's time, for the remaining-time estimate; any unit."""
+
+    @property
+    def is_for_some(self) -> bool:
+        """Whether there are sequences that have no need of it."""
+        return self.cut is not None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -223,7 +231,7 @@ def fingerprint(
         "raytrack": __version__,
         "code": {"": module_sha256(stage.function), **{name: code_sha256(name) for name in stage.code}},
         "config": config_json(stage, config),
-        "chunk_frames": config.pipeline.chunk_frames if stage.fan_out else None,
+        "chunk_frames": config.pipeline.chunk_frames if stage.fan_out and not stage.cut else None,
         "assets": {name: asset_sha256(name) for name in stage.assets(config)},
         "sources": {name: source_sha256[name] for name in stage.sources},
         "upstream": {name: upstream[name] for name in stage.needs},

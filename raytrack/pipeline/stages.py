@@ -10,7 +10,8 @@ from raytrack.pipeline.ray_environment import cluster_address
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
 from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
-from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK, head_identity
+from raytrack.pipeline.stages_segments import TRACK_SEGMENTS, TRACK_SHARED, head_identity
+from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK
 
 _MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
 _NETWORK_GPUS = 0.125
@@ -39,6 +40,8 @@ def all_stages(config: RunConfig, *, sequential: bool = False) -> tuple[Stage, .
         SHRINK,
         dataclasses.replace(MATTE, resources=networks if config.matting in _MATTING_NETWORKS else MATTE.resources),
         dataclasses.replace(LANDMARKS, resources=networks),
+        dataclasses.replace(TRACK_SHARED, resources=drawing),
+        TRACK_SEGMENTS,
         dataclasses.replace(TRACK, resources=drawing),
         dataclasses.replace(RENDER, resources=drawing),
         dataclasses.replace(EXPORT, resources=cpus),

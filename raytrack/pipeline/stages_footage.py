@@ -84,6 +84,7 @@ def _camera_rows(recording: Any) -> pa.Table:
 def extract_frames(context: StageContext) -> StageOutput:
     """The frames of one camera as PNG."""
     from raytrack.media.images import write_png
+    from raytrack.media.resize import thumbnail
 
     chunk = frames_of(context)
     recording = open_recording(context.sequence, **context.config)
@@ -101,6 +102,7 @@ def extract_frames(context: StageContext) -> StageOutput:
                 "timestep_id": recording.frame_ids[frame],
                 "timestamp_s": float(recording.timestamps_s[frame]),
                 "image": path,
+                "thumbnail": thumbnail(picture.rgb).tobytes(),
             }
         )
         context.progress(frame + 1 - chunk.start, len(chunk.frames), note_of(context, camera.name))
@@ -136,7 +138,7 @@ PROBE = Stage(
 )
 EXTRACT = Stage(
     name="frames",
-    version=2,
+    version=3,
     function=extract_frames,
     code=READING,
     table="frames",

@@ -7,26 +7,25 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
-from raytrack.assets import sha256_of
-from raytrack.config import DEFAULT_HEAD, RunConfig
-from raytrack.errors import ConfigError
 from raytrack.export.config import DatasetFormatName, ExportConfig, dataset_path
-from raytrack.head.names import head_path
 from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.sources import source_path
 from raytrack.pipeline.stage import Resources, Stage, StageContext, StageOutput
-from raytrack.pipeline.track_rows import camera_rows, scores_row, static_row, track_rows
+from raytrack.pipeline.stages_segments import (
+    OBSERVED,
+    TRACKING,
+    head_assets,
+    head_identity,
+    joined_track,
+    reads_tracking,
+    teller,
+    tracking_config,
+)
+from raytrack.pipeline.track_rows import camera_rows, event_rows, scores_row, static_row, track_rows
 from raytrack.tables.schemas import EXPORTS
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
-
-_OBSERVED = ("probe", "frames", "alphas", "landmarks")
-_TRACKING = (
-    *("fit", "geometry", "head", "media", "observe", "render"),
-    *("pipeline/observation.py", "pipeline/track_rows.py", "tables/schemas.py"),
-)
-"""Code that decides what a track is."""
 
 
 def track_path(name: str) -> str:
@@ -40,21 +39,20 @@ def track(context: StageContext) -> StageOutput:
 
     from raytrack.fit.flame_track import save_track
     from raytrack.fit.track import Track
-    from raytrack.fit.tracker import Progress, track_sequence
+    from raytrack.fit.tracker import track_sequence
     from raytrack.head.library import load_head
-    from raytrack.pipeline.observation import read_views
-
-    def tell(progress: Progress) -> None:
-        context.progress(progress.done, progress.total, progress.stage)
+    from raytrack.pipeline.observation import read_sequence
 
     torch_device(context)  # refuses at once where the renderer would need a GPU that is not there
     head = load_head(context.head)
-    fitted = track_sequence(
-        read_views(context),
+    fit = joined_track(context) if context.parts["track_segments"] else track_sequence
+    observed = read_sequence(context)
+    fitted = fit(
+        observed.views,
         head,
-        dataclasses.replace(context.config["track"], num_threads=context.cpus),
+        tracking_config(context),
         checkpoint_folder=context.checkpoint_folder,
-        on_progress=tell,
+        on_progress=teller(context),
     )
     (recording,) = context.read("probe").to_pylist()
     if turn := recording["capture_from_tracker"]:
@@ -66,7 +64,7 @@ def track(context: StageContext) -> StageOutput:
     return StageOutput(
         rows=track_rows(saved),
         files=tuple(file.relative_to(context.out).as_posix() for file in files),
-        also={"track_static": static_row(saved, track_path(context.name))},
+        also={"track_static": static_row(saved, track_path(context.name)), "events": event_rows(observed.events)},
     )
 
 
@@ -163,25 +161,6 @@ def _files_under(out: Path, folder: str) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(out).as_posix() for path in files))
 
 
-def head_identity(config: RunConfig) -> dict[str, str]:
-    """A shipped head by its name, one of the user's own by its content.
-
-    Raises:
-        ConfigError: There is no such head.
-    """
-    if config.head == DEFAULT_HEAD:
-        return {"name": DEFAULT_HEAD}
-    try:
-        path = head_path(config.head)
-        return {"name": path.stem, "sha256": sha256_of(path)}
-    except OSError as error:
-        raise ConfigError(f"head {config.head!r} is neither {DEFAULT_HEAD!r} nor a file that can be read") from error
-
-
-def _head_assets(config: RunConfig) -> tuple[str, ...]:
-    return ("head/head.npz",) if config.head == DEFAULT_HEAD else ()
-
-
 def _picture_options(config: ExportConfig) -> ExportConfig:
     """What decides how pictures and preview look; nothing of the dataset."""
     return ExportConfig(png_compression=config.png_compression, preview_width_px=config.preview_width_px)
@@ -191,13 +170,12 @@ TRACK = Stage(
     name="track",
     version=1,
     function=track,
-    code=_TRACKING,
+    code=TRACKING,
     table="track",
-    # The number of threads changes no result.
-    reads=lambda config: {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)},
-    assets=_head_assets,
+    reads=reads_tracking,
+    assets=head_assets,
     compiles=True,
-    after=_OBSERVED,
+    after=(*OBSERVED, "track_shared", "track_segments"),
     actor=True,
     resources=Resources(cpus=2),
     timeout_s=1800,
@@ -209,17 +187,17 @@ RENDER = Stage(
     name="render",
     version=1,
     function=render,
-    code=(*_TRACKING, "export"),
+    code=(*TRACKING, "export"),
     table="exports",
     reads=lambda config: {
         "head": head_identity(config),
         "renderer": config.track.renderer,
         "export": _picture_options(config.export),
     },
-    assets=_head_assets,
+    assets=head_assets,
     sources=("ground_truth",),
     compiles=True,
-    after=(*_OBSERVED, "track"),
+    after=(*OBSERVED, "track"),
     resources=Resources(cpus=2),
     timeout_s=1800,
     frame_timeout_s=30,
@@ -235,11 +213,11 @@ EXPORT = Stage(
     name="export",
     version=1,
     function=export,
-    code=(*_TRACKING, "export"),
+    code=(*TRACKING, "export"),
     table="exports",
     reads=lambda config: {"head": head_identity(config), "export": config.export},
-    assets=_head_assets,
-    after=(*_OBSERVED, "track"),
+    assets=head_assets,
+    after=(*OBSERVED, "track"),
     timeout_s=1800,
     frame_timeout_s=30,
     folders=tuple(

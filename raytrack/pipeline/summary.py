@@ -17,6 +17,7 @@ from raytrack.tables.store import part_path, read_footer, read_part
 SUMMARY_FILE = "summary.json"
 SCORES_TABLE, CAMERA_SCORES_TABLE = "scores", "camera_scores"
 SCORES_STAGE = "render"
+EVENTS_TABLE, EVENTS_STAGE = "events", "track"
 
 
 def write_summary(
@@ -91,6 +92,8 @@ def _entry(
 ) -> dict[str, Any]:
     entry = sequence_scores(out, key) if scored else {}
     truth = entry.pop("ground_truth", None)
+    if scored and (events := sequence_events(out, key)):
+        entry["events"] = events
     if fingerprints:
         seconds = stage_seconds(out, key, fingerprints)
         entry["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
@@ -99,6 +102,12 @@ def _entry(
     if failures:
         entry["failed"] = {failure.stage: {"kind": failure.kind, "error": failure.error} for failure in failures}
     return entry
+
+
+def sequence_events(out: Path, key: SequenceKey) -> list[str]:
+    """What happens in a sequence's footage, in words, in order of the frames."""
+    path = part_path(out, EVENTS_TABLE, key, f"{EVENTS_STAGE}-00000")
+    return read_part(path)["text"].to_pylist() if path.is_file() else []
 
 
 def sequence_scores(out: Path, key: SequenceKey) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from raytrack.tables.schemas import (
     CAMERA_SCORE_NAMES,
     CAMERA_SCORES,
+    EVENTS,
     SCORE_NAMES,
     SCORES,
     TRUTH_NAMES,
@@ -55,6 +56,12 @@ def scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table
     row = {name: scores[name] for name in (*SCORE_NAMES, "frames")}
     row |= {f"ground_truth_{name}": (truth or {}).get(name) for name in TRUTH_NAMES}
     return pa.Table.from_pylist([{**row, "has_ground_truth": truth is not None}], schema=SCORES)
+
+
+def event_rows(events: Sequence[Any]) -> pa.Table:
+    """What happens in a sequence's footage, a row per event."""
+    rows = [{name: getattr(event, name) for name in EVENTS.names} for event in events]
+    return pa.Table.from_pylist(rows, schema=EVENTS)
 
 
 def camera_rows(per_camera: Sequence[Any]) -> pa.Table:

@@ -23,6 +23,24 @@ def vector(*shape: int, of: pa.DataType | None = None) -> pa.DataType:
     return kind
 
 
+TRACK_SHARED = pa.schema([pa.field("num_parts", pa.int32(), **_REQUIRED), pa.field("state", pa.binary(), **_REQUIRED)])
+"""One row for a sequence that is tracked in segments: where the fit stands once what all frames share is known."""
+
+
+def track_segments_schema(num_columns: int) -> pa.Schema:
+    """One row per frame of a sequence that is tracked in segments: the head's parameters, packed.
+
+    `num_parts` is the number of segments.
+    """
+    return pa.schema(
+        [
+            pa.field("num_parts", pa.int32(), **_REQUIRED),
+            pa.field("frame", pa.int32(), **_REQUIRED),
+            pa.field("row", vector(num_columns), **_REQUIRED),
+        ]
+    )
+
+
 SEQUENCES = pa.schema(
     [
         pa.field("source_sha256", pa.string(), **_REQUIRED),
@@ -66,9 +84,11 @@ FRAMES = pa.schema(
         pa.field("timestep_id", pa.string(), **_REQUIRED),
         pa.field("timestamp_s", pa.float64(), **_REQUIRED),
         pa.field("image", pa.string(), **_REQUIRED),
+        pa.field("thumbnail", pa.binary(16 * 16 * 3), **_REQUIRED),
     ]
 )
-"""One row per frame taken and camera; `image` is relative to the output folder."""
+"""One row per frame taken and camera; `image` is relative to the output folder, `thumbnail` is a copy of 16 × 16 pixels
+(RGB, row by row) by which cuts are found."""
 
 DOWNSAMPLED = pa.schema(
     [
@@ -160,6 +180,17 @@ EXPORTS = pa.schema(
     ]
 )
 """One row per thing written for others to read: `render`, `preview`, `dataset`."""
+
+EVENTS = pa.schema(
+    [
+        pa.field("kind", pa.string(), **_REQUIRED),
+        pa.field("first_frame", pa.int32(), **_REQUIRED),
+        pa.field("last_frame", pa.int32(), **_REQUIRED),
+        pa.field("text", pa.string(), **_REQUIRED),
+    ]
+)
+"""One row for everything about a sequence's footage that a person should know: `cut`, `no_face`, `several_faces`,
+`other_person`. Frames count from 0; `text` says it in words."""
 
 PICTURE_SCORE_NAMES = (
     *("psnr_db", "l1", "worst_l1", "coverage", "coverage_above_chin_share", "coverage_whole_share"),

@@ -139,8 +139,11 @@ def test_a_part_of_a_sequence_is_a_sequence():
 
 def test_every_third_frame_is_the_last_of_three():
     config = dataclasses.replace(CONFIG, held_out_every=3)
-    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(8, config)), [2, 5])
-    assert not held_out_frames(8, CONFIG).any()
+    views = SequenceViews.of(scene()[0])
+    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(views, config)), [2, 5])
+    assert not held_out_frames(views, CONFIG).any()
+    cut = dataclasses.replace(scene()[0], group=np.array([0, 0, 0, 0, 0, 1]))
+    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(SequenceViews.of(cut), config)), [2])
     for settings in ({"held_out_every": 1}, {"held_out_every": -2}, {"held_out_every": 2, "preset": "vhap"}):
         with pytest.raises(ValueError, match="held_out_every"):
             TrackConfig(**settings)

@@ -125,3 +125,22 @@ PEOPLE = [[face(p, 150 + 200 * p + 3 * t, 200 + 2 * t * p, 100 + p, t) for p in 
 def test_the_order_within_a_frame_means_nothing(orders):
     chosen = select_face([[frame[p] for p in order] for frame, order in zip(PEOPLE, orders, strict=True)])
     assert [order[index] for order, index in zip(orders, chosen, strict=True)] == [2] * 12
+
+
+def test_after_a_cut_the_same_person_is_known_by_the_face_alone():
+    """Somebody else sits where the person sat; the person is elsewhere, then alone again."""
+    clip = [[("a", face(1, 100, 100, 120, t))] for t in range(20)]
+    clip += [[("b", face(2, 100, 100, 120, t)), ("a", face(1, 400, 200, 80, t))] for t in range(20, 40)]
+    clip += [[("b", face(2, 100, 100, 120, t))] for t in range(40, 45)]
+    clip += [[("a", face(1, 300, 100, 60, t))] for t in range(45, 60)]
+    faces = [[observation for _, observation in frame] for frame in clip]
+    chosen = select_face(faces, [20, 40, 45])
+    names = ["-" if index < 0 else frame[index][0] for frame, index in zip(clip, chosen, strict=True)]
+    assert names == ["a"] * 40 + ["-"] * 5 + ["a"] * 15
+
+
+def test_without_depth_every_shot_keeps_somebody():
+    clip = [[("a", face(1, 100, 100, 120, t, depth=False))] for t in range(10)]
+    clip += [[("a", face(1, 400, 200, 110, t, depth=False))] for t in range(10, 20)]
+    faces = [[observation for _, observation in frame] for frame in clip]
+    assert (select_face(faces, [10]) == 0).all()

@@ -126,7 +126,7 @@ def test_what_always_disagrees_is_judged_by_its_own_level():
     assert share["own"] < 0.6 * share["clean"]
 
 
-@pytest.mark.parametrize(("name", "least"), [("hand", 0.35), ("microphone", 0.7), ("scarf", 0.0), ("glasses", 0.0)])
+@pytest.mark.parametrize(("name", "least"), [("hand", 0.25), ("microphone", 0.7), ("scarf", 0.0), ("glasses", 0.0)])
 def test_painted_occluders(name, least):
     """Of what they hide of the head much is found, and what they leave is left; a hand is skin on skin."""
     image, face = drawn(0.0)

@@ -18,7 +18,7 @@ from raytrack.head.names import head_path
 from raytrack.job import resolved, with_pinned_files
 from raytrack.mapping import from_mapping
 from raytrack.observe.weights import find_weights, weights_identity
-from raytrack.pipeline.stages_track import head_identity
+from raytrack.pipeline.stages_segments import head_identity
 from raytrack.remote import RemoteFile, fetched, is_uri, parse_uri, pinned
 
 DIGEST = hashlib.sha256(b"weights").hexdigest()

@@ -82,15 +82,22 @@ def make_garment(head: HeadAsset, rest: Array) -> Garment:
     return Garment(vertices=vertices, faces=ring_faces(len(rings)), coordinates=np.concatenate(coordinates))
 
 
-def under_clothes(head: HeadAsset, rest: Array) -> npt.NDArray[np.bool_]:
-    """Head vertices that the jumper hides: well below the collar's edge, or outside it."""
+COLLAR_REACH_M = 0.012
+
+
+def under_clothes(head: HeadAsset, rest: Array, reach_m: float = COLLAR_REACH_M) -> npt.NDArray[np.bool_]:
+    """Head vertices that the jumper hides: well below the collar's edge, or outside it.
+
+    At the shoulders that is up to `reach_m` above its edge, at front and back up to `COLLAR_REACH_M`.
+    """
     neck = head.regions["neck"]
     around = np.arctan2(rest[:, 0], rest[:, 2] - CENTRE_Z_M)
     radius = np.hypot(rest[:, 0], rest[:, 2] - CENTRE_Z_M)
     angles = np.linspace(-np.pi, np.pi, NUM_AROUND)
     inside = np.interp(around, angles, neck_section(rest, neck, CENTRE_Z_M))
     edge = collar_height(around)
-    return neck & ((rest[:, 1] < edge - 0.012) | ((rest[:, 1] < edge + 0.012) & (radius > inside + 0.006)))
+    reach = COLLAR_REACH_M + (reach_m - COLLAR_REACH_M) * np.sin(around) ** 2
+    return neck & ((rest[:, 1] < edge - 0.012) | ((rest[:, 1] < edge + reach) & (radius > inside + 0.006)))
 
 
 def body_ring(start: Array, sine: Array, cosine: Array, s: float) -> Array:

@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 
 from .sampling import normalised, smooth, wobble
-from .scene import CLOTH, EYE_LEFT, EYE_RIGHT, HAIR, MOUTH, SKIN, SOCKET, TEETH_LOWER, TEETH_UPPER, TONGUE
+from .scene import CLOTH, EYE_LEFT, EYE_RIGHT, HAIR, MOUTH, PROP, SKIN, SOCKET, TEETH_LOWER, TEETH_UPPER, TONGUE
 from .skin import AXIS_Z_M, BOTTOM_M, TOP_M
 
 SKIN_SHARP = (0.40, 0.66, 0.80)
@@ -75,7 +75,7 @@ def skin_look(frame, maps, px, py, pz, nx, ny, nz, lid_distance):
 
 
 @nb.njit(cache=True, fastmath=True)
-def iris_colour(around, ratio):
+def iris_colour(palette, around, ratio):
     """Iris and pupil at an angle around the axis and a share of the limbus' angle."""
     fibre = 0.55 + 0.8 * (0.5 + 0.5 * np.sin(around * 37 + 3 * np.sin(around * 11 + ratio * 3)))
     ring = smooth(0.30, 0.52, ratio)
@@ -84,7 +84,7 @@ def iris_colour(around, ratio):
     red = (0.160 - 0.075 * ring) * level * (1 - pupil) + 0.004 * pupil
     green = (0.085 - 0.010 * ring) * level * (1 - pupil) + 0.004 * pupil
     blue = (0.032 + 0.020 * ring) * level * (1 - pupil) + 0.004 * pupil
-    return red, green, blue
+    return red * palette.iris[0], green * palette.iris[1], blue * palette.iris[2]
 
 
 @nb.njit(cache=True, fastmath=True)
@@ -97,7 +97,7 @@ def eye_look(frame, side, px, py, pz, nx, ny, nz):
     corner = smooth(0.62, 1.05, abs(dx))
     red, green, blue = 0.54 - 0.03 * corner, (0.485 - 0.15 * corner) * vein, (0.45 - 0.16 * corner) * vein
     if ratio < 1.12:
-        iris_red, iris_green, iris_blue = iris_colour(np.arctan2(dy, dx), ratio)
+        iris_red, iris_green, iris_blue = iris_colour(frame.palette, np.arctan2(dy, dx), ratio)
         white = smooth(0.96, 1.08, ratio)
         red, green, blue = (
             iris_red + (red - iris_red) * white,
@@ -130,7 +130,7 @@ def teeth_look(frame, arch, px, py, pz, nx, ny, nz):
 
 
 @nb.njit(cache=True, fastmath=True)
-def cloth_look(around, down, height, nx, ny, nz):
+def cloth_look(palette, around, down, height, nx, ny, nz):
     """Knit, from metres around, metres down and the height; a height of 1 is the collar."""
     if height > 0.5:
         phase = around * 2 * np.pi / 0.0048
@@ -139,10 +139,10 @@ def cloth_look(around, down, height, nx, ny, nz):
         phase = around * 2 * np.pi / 0.0062 + 0.9 * np.sin(down * 2 * np.pi / 0.0075)
         shade, tilt = 0.90 + 0.10 * np.sin(phase), 0.14 * np.cos(phase)
     shade *= 1 + 0.09 * wobble(around * 120, down * 120, 3.0)
-    red, green, blue = 0.034 * shade, 0.098 * shade, 0.128 * shade
+    red, green, blue = palette.cloth[0] * shade, palette.cloth[1] * shade, palette.cloth[2] * shade
     level = height + 0.004 * np.sin(around * 40)
     if height < 0.5 and (abs(level + 0.238) < 0.011 or abs(level + 0.268) < 0.005):
-        red, green, blue = 0.46 * shade, 0.41 * shade, 0.31 * shade
+        red, green, blue = palette.stripe[0] * shade, palette.stripe[1] * shade, palette.stripe[2] * shade
     sx, _, sz = normalised(nz + 1e-6, 0.0, -nx)
     nx, ny, nz = normalised(nx + tilt * sx, ny, nz + tilt * sz)
     return Look(red, green, blue, nx, ny, nz, 0.02, 0.8, False)
@@ -154,10 +154,11 @@ def look_at(frame, maps, material, px, py, pz, nx, ny, nz, lid_distance):  # noq
     if material == SKIN:
         return skin_look(frame, maps, px, py, pz, nx, ny, nz, lid_distance)
     if material == CLOTH:
-        return cloth_look(px, py, pz, nx, ny, nz)
+        return cloth_look(frame.palette, px, py, pz, nx, ny, nz)
     if material == HAIR:  # p is (across, along, brightness)
         level = pz * (0.55 + 0.75 * py) * (0.8 + 0.35 * np.sin(px * 4.0 + pz * 17.0))
-        return Look(0.050 * level, 0.029 * level, 0.0165 * level, nx, ny, nz, 0.030, 0.3, False)
+        colour = frame.palette.hair
+        return Look(colour[0] * level, colour[1] * level, colour[2] * level, nx, ny, nz, 0.030, 0.3, False)
     if material in (EYE_LEFT, EYE_RIGHT):
         return eye_look(frame, material - EYE_LEFT, px, py, pz, nx, ny, nz)
     if material in (TEETH_UPPER, TEETH_LOWER):
@@ -169,4 +170,8 @@ def look_at(frame, maps, material, px, py, pz, nx, ny, nz, lid_distance):  # noq
         return Look(0.27, 0.065, 0.055, nx, ny, nz, 0.03, 0.4, False)
     if material == SOCKET:
         return Look(0.36, 0.14, 0.115, nx, ny, nz, 0.03, 0.35, False)
-    return Look(0.032 * pz, 0.019 * pz, 0.012 * pz, nx, ny, nz, 0.008, 0.3, False)  # brows and lashes
+    if material == PROP:
+        colour = frame.palette.prop
+        return Look(colour[0], colour[1], colour[2], nx, ny, nz, 0.04, 0.4, False)
+    colour = frame.palette.brow
+    return Look(colour[0] * pz, colour[1] * pz, colour[2] * pz, nx, ny, nz, 0.008, 0.3, False)  # brows and lashes

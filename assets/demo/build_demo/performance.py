@@ -1,6 +1,7 @@
 """What the person does: key frames of head turns, gaze, blinks, visemes and smiles, interpolated over the clip."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -74,6 +75,18 @@ JAW_SIDE_RAD = {0: 0.0, 20: 0.015, 40: -0.03, 60: 0.03, 75: -0.02, 89: 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Script:
+    """Key frames of a clip; those of the demo unless told otherwise."""
+
+    num_frames: int = NUM_FRAMES
+    turns_deg: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: TURNS_DEG)
+    shifts_mm: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: SHIFTS_MM)
+    gaze_deg: Mapping[int, tuple[float, ...]] = field(default_factory=lambda: GAZE_DEG)
+    blinks: Mapping[int, float] = field(default_factory=lambda: BLINKS)
+    speech: Mapping[int, str] = field(default_factory=lambda: SPEECH)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Performance:
     """One row per frame: joint pose (T, 5, 3) axis-angle, translation (T, 3) m, expression (T, E), blink (T,)."""
 
@@ -85,11 +98,11 @@ class Performance:
     """(T, 3) yaw, pitch, roll of the skull against the camera's axes."""
 
 
-def curve(keys: dict[int, tuple[float, ...]]) -> Array:
+def curve(keys: Mapping[int, tuple[float, ...]], num_frames: int = NUM_FRAMES) -> Array:
     """(T, C) values of a monotone cubic through key frames."""
     frames = sorted(keys)
     values = np.array([np.atleast_1d(keys[frame]) for frame in frames], float)
-    return PchipInterpolator(frames, values, axis=0)(np.arange(NUM_FRAMES))
+    return PchipInterpolator(frames, values, axis=0)(np.arange(num_frames))
 
 
 def turn_rotation(turn_deg: Array) -> Array:
@@ -109,25 +122,29 @@ def axis_angle(matrix: Array) -> Array:
     return axis * (0.5 if angle < 1e-7 else angle / (2 * np.sin(angle)))
 
 
-def perform(head: HeadAsset) -> Performance:
+def perform(head: HeadAsset, script: Script | None = None) -> Performance:
     """The whole clip's parameters."""
-    turns, shifts, gaze = curve(TURNS_DEG), curve(SHIFTS_MM) / 1000, np.radians(curve(GAZE_DEG))
-    blink = np.zeros(NUM_FRAMES)
-    for frame, amount in BLINKS.items():
+    script = script or Script()
+    num_frames = script.num_frames
+    turns, shifts = curve(script.turns_deg, num_frames), curve(script.shifts_mm, num_frames) / 1000
+    gaze, blink = np.radians(curve(script.gaze_deg, num_frames)), np.zeros(num_frames)
+    for frame, amount in script.blinks.items():
         for offset, share in BLINK_PROFILE.items():
-            blink[frame + offset] = max(blink[frame + offset], amount * share)
+            if 0 <= frame + offset < num_frames:
+                blink[frame + offset] = max(blink[frame + offset], amount * share)
     units = sorted({name for viseme in VISEMES.values() for name in viseme})
-    spoken = curve({frame: tuple(VISEMES[name].get(unit, 0.0) for unit in units) for frame, name in SPEECH.items()})
-    expression = np.zeros((NUM_FRAMES, len(head.expression_names)))
-    pose = np.zeros((NUM_FRAMES, 5, 3))
+    keys = {frame: tuple(VISEMES[name].get(unit, 0.0) for unit in units) for frame, name in script.speech.items()}
+    spoken = curve(keys, num_frames)
+    expression = np.zeros((num_frames, len(head.expression_names)))
+    pose = np.zeros((num_frames, 5, 3))
     for unit, values in zip(units, spoken.T, strict=True):
         if unit == "jaw":
             pose[:, 2, 0] = values * head.jaw_open_full_rad
         else:
             expression[:, head.expression_names.index(unit)] += values
-    pose[:, 2, 1] = curve({k: (v,) for k, v in JAW_SIDE_RAD.items()})[:, 0] * (pose[:, 2, 0] > 0.02)
+    pose[:, 2, 1] = curve({k: (v,) for k, v in JAW_SIDE_RAD.items()}, num_frames)[:, 0] * (pose[:, 2, 0] > 0.02)
     add_eyes(head, expression, pose, gaze, blink)
-    for frame in range(NUM_FRAMES):
+    for frame in range(num_frames):
         root = turn_rotation(turns[frame] * (1 - NECK_SHARE))
         pose[frame, 0] = axis_angle(root)
         pose[frame, 1] = axis_angle(root.T @ turn_rotation(turns[frame]))

@@ -29,6 +29,19 @@ MOUTH_WAVES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What makes one person differ from another; the demo's unless told otherwise."""
+
+    shape_seed: int = SHAPE_SEED
+    shape_std: float = SHAPE_STD
+    offset_seed: int = OFFSET_SEED
+    bump_height_m: float = BUMP_HEIGHT_M
+    asymmetry: float = 1.0
+    """Factor on what pulls jaw and nose to one side."""
+    mouth_seed: int = MOUTH_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """A head with its identity applied."""
 
@@ -56,15 +69,16 @@ class Person:
         return pose_vertices(self.head, shaped, pose, transforms), transforms
 
 
-def make_person(head: HeadAsset) -> Person:
-    """The demo's person; fixed seeds decide everything."""
+def make_person(head: HeadAsset, traits: Traits | None = None) -> Person:
+    """A person, the demo's by default; fixed seeds decide everything."""
+    traits = traits or Traits()
     shape = np.zeros(len(head.shape_basis))
-    shape[:SHAPE_COMPONENTS] = SHAPE_STD * np.random.default_rng(SHAPE_SEED).normal(size=SHAPE_COMPONENTS)
+    shape[:SHAPE_COMPONENTS] = traits.shape_std * np.random.default_rng(traits.shape_seed).normal(size=SHAPE_COMPONENTS)
     return Person(
         head=head,
         shape=shape,
-        static_offset=make_offsets(head),
-        mouth_detail=make_mouth_detail(head),
+        static_offset=make_offsets(head, traits),
+        mouth_detail=make_mouth_detail(head, traits.mouth_seed),
         joints=head.joints + np.tensordot(shape, head.joint_shape_basis, 1),
     )
 
@@ -72,7 +86,7 @@ def make_person(head: HeadAsset) -> Person:
 def mouth_detail_weights(performance: Performance) -> Array:
     """(T, 4) amounts of the mouth details: with the jaw's opening, and slow waves of their own."""
     opening = performance.pose[:, 2, 0] / 0.36
-    waves = curve(MOUTH_WAVES)
+    waves = curve(MOUTH_WAVES, len(opening))
     return np.stack([opening, np.maximum(opening - 0.3, 0) * 1.4, waves[:, 0], waves[:, 1]], axis=1)
 
 
@@ -90,24 +104,26 @@ def smooth_field(points: Array, centres: Array, radii: Array, values: Array) -> 
     return np.exp(-0.5 * squared) @ values
 
 
-def make_offsets(head: HeadAsset) -> Array:
+def make_offsets(head: HeadAsset, traits: Traits) -> Array:
     """Asymmetric bumps and a broad twist of the lower face, (V, 3)."""
-    rng = np.random.default_rng(OFFSET_SEED)
+    rng = np.random.default_rng(traits.offset_seed)
     surface = np.flatnonzero(head.regions["face"] | head.regions["neck_upper"] | head.regions["scalp"])
     centres = head.template[rng.choice(surface, NUM_BUMPS, replace=False)]
     radii = rng.uniform(*BUMP_RADII_M, NUM_BUMPS)
-    offsets = smooth_field(head.template, centres, radii, rng.normal(0, BUMP_HEIGHT_M, (NUM_BUMPS, 3)))
+    offsets = smooth_field(head.template, centres, radii, rng.normal(0, traits.bump_height_m, (NUM_BUMPS, 3)))
     x, y, z = head.template.T
-    offsets[:, 0] += 0.0022 * np.exp(-(((y + 0.045) / 0.035) ** 2)) * (z > 0)  # jaw a little to one side
+    offsets[:, 0] += (
+        traits.asymmetry * 0.0022 * np.exp(-(((y + 0.045) / 0.035) ** 2)) * (z > 0)
+    )  # jaw a little to one side
     nose = np.exp(-((x / 0.016) ** 2) - ((y - 0.004) / 0.016) ** 2) * np.clip((z - 0.085) / 0.02, 0, 1)
-    offsets[:, 0] -= 0.0018 * nose
+    offsets[:, 0] -= traits.asymmetry * 0.0018 * nose
     offsets[:, 2] += 0.0016 * np.exp(-((x / 0.008) ** 2) - ((y - 0.018) / 0.008) ** 2) * (z > 0.07)  # nasal hump
     return offsets * soft_skin(head)[:, None]
 
 
-def make_mouth_detail(head: HeadAsset) -> Array:
+def make_mouth_detail(head: HeadAsset, seed: int) -> Array:
     """Four random smooth displacement fields around the mouth, (4, V, 3)."""
-    rng = np.random.default_rng(MOUTH_SEED)
+    rng = np.random.default_rng(seed)
     lips = np.flatnonzero(head.regions["lips"])
     centre = head.template[lips].mean(axis=0)
     near = np.exp(-(((head.template - centre) / [0.045, 0.035, 0.05]) ** 2).sum(axis=1))

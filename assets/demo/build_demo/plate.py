@@ -6,9 +6,10 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from .materials import rotated
 from .room import CURTAIN, LEAF, OUTSIDE, PAINTING, PLASTER, WALL_Z_M, WOOD, build_room
 from .sampling import about_normal, hash_seed, next_random, normalised, towards_light, wobble
-from .scene import Lights, rectangle
+from .scene import Lights, View, rectangle
 from .tracer import STACK_SIZE, Bvh, any_hit, build_bvh, closest_hit
 
 FOCUS_M = 1.0
@@ -116,7 +117,7 @@ def radiance(room, lights, stack, ox, oy, oz, dx, dy, dz, state):
 
 
 @nb.njit(cache=True, fastmath=True, nogil=True)
-def trace_rows(room, lights, image, first, last, focal, grid):
+def trace_rows(room, lights, image, first, last, focal, grid, view, focus):
     """Thin-lens picture, rows first…last, linear."""
     height, width = image.shape[:2]
     stack = np.empty(STACK_SIZE, np.int32)
@@ -130,12 +131,15 @@ def trace_rows(room, lights, image, first, last, focal, grid):
                 b, state = next_random(state)
                 radius, state = next_random(state)
                 turn, state = next_random(state)
-                x = (column + (sample % grid + a) / grid - width / 2) / focal * FOCUS_M
-                y = -(row + (sample // grid + b) / grid - height / 2) / focal * FOCUS_M
+                x = (column + (sample % grid + a) / grid - width / 2) / focal * focus
+                y = -(row + (sample // grid + b) / grid - height / 2) / focal * focus
                 radius, turn = APERTURE_RADIUS_M * np.sqrt(radius), 2 * np.pi * turn
                 ox, oy = radius * np.cos(turn), radius * np.sin(turn)
-                dx, dy, dz = normalised(x - ox, y - oy, -FOCUS_M)
-                r, g, b, state = radiance(room, lights, stack, ox, oy, 1.0, dx, dy, dz, state)
+                dx, dy, dz = normalised(x - ox, y - oy, -focus)
+                dx, dy, dz = rotated(view.rotation, dx, dy, dz)
+                ox, oy, oz = rotated(view.rotation, ox, oy, 0.0)
+                ox, oy, oz = ox + view.origin[0], oy + view.origin[1], oz + view.origin[2]
+                r, g, b, state = radiance(room, lights, stack, ox, oy, oz, dx, dy, dz, state)
                 red, green, blue = red + r, green + g, blue + b
             image[row, column, 0], image[row, column, 1], image[row, column, 2] = (
                 red / total,
@@ -169,8 +173,10 @@ def make_room() -> Room:
     )
 
 
-def render_room(size_hw: tuple[int, int], focal_px: float, grid: int, run) -> npt.NDArray[np.float32]:
+def render_room(
+    size_hw: tuple[int, int], focal_px: float, grid: int, run, view: View | None = None, focus_m: float = FOCUS_M
+) -> npt.NDArray[np.float32]:
     """The background plate (H, W, 3), linear; `run` is Stage.run."""
     image = np.zeros((*size_hw, 3), np.float32)
-    run(trace_rows, size_hw[0], make_room(), room_lights(), image, ..., focal_px, grid)
+    run(trace_rows, size_hw[0], make_room(), room_lights(), image, ..., focal_px, grid, view or View(), focus_m)
     return image

@@ -3,7 +3,7 @@
 import numba as nb
 import numpy as np
 
-from .materials import SKIN_SHARP, look_at
+from .materials import SKIN_SHARP, look_at, rotated
 from .sampling import about_normal, hash_seed, next_random, normalised, sky, towards_light
 from .scene import BROW, EYE_LEFT, EYE_RIGHT, HAIR
 from .tracer import STACK_SIZE, any_hit, closest_hit
@@ -162,9 +162,10 @@ def shade(frame, maps, lights, stack, face, u, v, hx, hy, hz, vx, vy, vz, sample
 
 
 @nb.njit(cache=True, fastmath=True, nogil=True)
-def render_rows(frame, maps, lights, plate, image, alpha, first, last, focal, grid, seed):
+def render_rows(frame, maps, lights, plate, image, alpha, view, first, last, focal, grid, seed):
     """Trace rows first…last: writes linear colour over the background plate, and the share of samples that hit."""
     height, width = alpha.shape
+    ox, oy, oz = view.origin[0], view.origin[1], view.origin[2]
     stack = np.empty(STACK_SIZE, np.int32)
     total = grid * grid
     for row in range(first, last):
@@ -177,12 +178,13 @@ def render_rows(frame, maps, lights, plate, image, alpha, first, last, focal, gr
                 x = column + (sample % grid + a) / grid - width / 2
                 y = row + (sample // grid + b) / grid - height / 2
                 dx, dy, dz = normalised(x / focal, -y / focal, -1.0)
-                t, face, u, v = closest_hit(frame.bvh, stack, 0.0, 0.0, 1.0, dx, dy, dz, 10.0)
+                dx, dy, dz = rotated(view.rotation, dx, dy, dz)
+                t, face, u, v = closest_hit(frame.bvh, stack, ox, oy, oz, dx, dy, dz, 10.0)
                 if face < 0:
                     r, g, b = plate[row, column, 0], plate[row, column, 1], plate[row, column, 2]
                 else:
                     hits += 1
-                    point = (dx * t, dy * t, 1.0 + dz * t)
+                    point = (ox + dx * t, oy + dy * t, oz + dz * t)
                     own = hash_seed(state & 0xFFFF, sample + column * 17, row)
                     r, g, b = shade(frame, maps, lights, stack, face, u, v, *point, -dx, -dy, -dz, sample, own)
                 red, green, blue = red + r, green + g, blue + b
@@ -192,6 +194,20 @@ def render_rows(frame, maps, lights, plate, image, alpha, first, last, focal, gr
                 blue / total,
             )
             alpha[row, column] = hits / total
+
+
+@nb.njit(cache=True, fastmath=True, nogil=True)
+def first_faces(bvh, faces, view, first, last, focal):
+    """The face seen at the centre of each pixel of rows first…last; −1 for none."""
+    height, width = faces.shape
+    ox, oy, oz = view.origin[0], view.origin[1], view.origin[2]
+    stack = np.empty(STACK_SIZE, np.int32)
+    for row in range(first, last):
+        for column in range(width):
+            x, y = column + 0.5 - width / 2, row + 0.5 - height / 2
+            dx, dy, dz = normalised(x / focal, -y / focal, -1.0)
+            dx, dy, dz = rotated(view.rotation, dx, dy, dz)
+            _, faces[row, column], _, _ = closest_hit(bvh, stack, ox, oy, oz, dx, dy, dz, 10.0)
 
 
 @nb.njit(cache=True, fastmath=True, nogil=True)

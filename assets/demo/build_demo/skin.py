@@ -29,6 +29,24 @@ BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 2
 """Outlines in Face Mesh points: upper edge from the temple inwards, then the lower edge back."""
 
 
+class Complexion(NamedTuple):
+    """Linear colours of somebody's skin and of what shows through it; the demo's unless told otherwise."""
+
+    skin: Array = SKIN
+    flush: Array = FLUSH
+    shade: Array = SHADE
+    lip: Array = LIP
+    hair: Array = HAIR
+    stubble: Array = STUBBLE
+    beard: float = 1.0
+    """How strong the stubble is."""
+    freckles: float = 1.0
+    hairline_m: float = 0.0
+    """How much lower the hairline is than the demo's; strongly negative: no hair."""
+    seed: int = 0
+    """Added to the seeds of blotches and shades."""
+
+
 class SkinMaps(NamedTuple):
     """Row 0 is the top; columns run from the back over the subject's right, the front and the left."""
 
@@ -131,7 +149,7 @@ def outline_distance(head: HeadAsset, indices: tuple[int, ...], smooth_px: float
     return cv2.GaussianBlur(distance, (0, 0), smooth_px).astype(float)
 
 
-def paint_freckles(colour: Array, points: Array, nose: Array) -> Array:
+def paint_freckles(colour: Array, points: Array, nose: Array, strength: float) -> Array:
     """Freckles over nose and cheeks, and a few moles."""
     rng = np.random.default_rng(77)
     layer = np.zeros(MAP_HW, np.float32)
@@ -143,46 +161,51 @@ def paint_freckles(colour: Array, points: Array, nose: Array) -> Array:
             layer, (int(column * 8), int(row * 8)), int(size * 8), float(rng.uniform(0.25, 0.8)), -1, cv2.LINE_AA, 3
         )
     layer = cv2.GaussianBlur(layer, (0, 0), 0.9)
-    colour = mix(colour, FRECKLE, 0.55 * layer)
+    colour = mix(colour, FRECKLE, strength * 0.55 * layer)
     for x, y, size in ((0.033, -0.012, 1.1), (-0.040, -0.036, 0.9), (0.014, -0.066, 0.8)):
         distance = np.hypot(points[..., 0] - x, points[..., 1] - y) * (points[..., 2] > 0.03) + (points[..., 2] <= 0.03)
         colour = mix(colour, np.array([0.09, 0.035, 0.022]), 0.7 * ramp(-distance, -0.0012 * size, -0.0006 * size))
     return colour
 
 
-def paint_colour(head: HeadAsset, points: Array, ears: Array, lips: Array) -> Array:
+def paint_colour(head: HeadAsset, points: Array, ears: Array, lips: Array, complexion: Complexion) -> Array:
     """Linear colour (H, W, 3)."""
     marks = head.embedded(head.template)
     nose, chin = marks[4], marks[152]
-    colour = np.tile(SKIN, (*MAP_HW, 1))
-    shade = 0.06 * noise(points, 0.022, 1) + 0.045 * noise(points, 0.007, 2) + 0.04 * noise(points, 0.0022, 3)
+    flush, seed = complexion.flush, complexion.seed
+    colour = np.tile(complexion.skin, (*MAP_HW, 1))
+    shade = 0.06 * noise(points, 0.022, seed + 1) + 0.045 * noise(points, 0.007, seed + 2)
+    shade = shade + 0.04 * noise(points, 0.0022, seed + 3)
     colour = colour * (1 + shade[..., None] * np.array([0.7, 1.0, 1.1]))
-    blotch = ramp(noise(points, 0.012, 4), 0.2, 2.2) + 0.6 * ramp(noise(points, 0.004, 5), 0.4, 2.5)
-    colour = mix(colour, FLUSH, 0.22 * blotch)
+    blotch = ramp(noise(points, 0.012, seed + 4), 0.2, 2.2) + 0.6 * ramp(noise(points, 0.004, seed + 5), 0.4, 2.5)
+    colour = mix(colour, flush, 0.22 * blotch)
     for side, eye in ((1.0, head.joints[3]), (-1.0, head.joints[4])):
-        colour = mix(colour, FLUSH, 0.42 * spot(points, eye, (side * 0.013, -0.040, 0.0), (0.022, 0.018, 0.06)))
-        colour = mix(colour, SHADE, 0.34 * spot(points, eye, (-side * 0.005, -0.0125, 0.012), (0.014, 0.006, 0.03)))
-        colour = mix(colour, SHADE, 0.25 * spot(points, eye, (0.0, 0.011, 0.012), (0.018, 0.005, 0.03)))
+        colour = mix(colour, flush, 0.42 * spot(points, eye, (side * 0.013, -0.040, 0.0), (0.022, 0.018, 0.06)))
+        colour = mix(
+            colour, complexion.shade, 0.34 * spot(points, eye, (-side * 0.005, -0.0125, 0.012), (0.014, 0.006, 0.03))
+        )
+        colour = mix(colour, complexion.shade, 0.25 * spot(points, eye, (0.0, 0.011, 0.012), (0.018, 0.005, 0.03)))
     colour = mix(
         colour,
-        FLUSH,
+        flush,
         0.45 * spot(points, nose, (0, 0, 0), (0.014, 0.013, 0.022))
         + 0.25 * spot(points, chin, (0, 0, 0), (0.016, 0.014, 0.02)),
     )
-    colour = mix(colour, FLUSH, 0.40 * ears)
+    colour = mix(colour, flush, 0.40 * ears)
     mouth = marks[list(OUTER_LIPS)].mean(axis=0)
     beard = np.maximum(
         spot(points, mouth, (0, -0.034, -0.02), (0.060, 0.030, 0.055)),
         spot(points, mouth, (0, 0.014, 0), (0.026, 0.0075, 0.03)),
     )
     grain = ramp(noise(points, 0.0009, 6), -0.6, 1.6)
-    colour = mix(colour, STUBBLE, ramp(beard, 0.15, 0.9) * (0.13 + 0.36 * grain))
-    colour = paint_freckles(colour, points, nose + np.array([0, 0.01, -0.02]))
+    colour = mix(colour, complexion.stubble, complexion.beard * ramp(beard, 0.15, 0.9) * (0.13 + 0.36 * grain))
+    colour = paint_freckles(colour, points, nose + np.array([0, 0.01, -0.02]), complexion.freckles)
     share = ramp(lips + 1.5 * noise(points, 0.003, 7), -3.5, 3.0)
     crease = 1 + 0.10 * noise(points * np.array([4.0, 1.0, 1.0]), 0.0045, 8)
-    colour = colour * (1 - 0.9 * share[..., None]) + LIP * crease[..., None] * 0.9 * share[..., None]
-    scalp = ramp(hair_field(points) + 0.003 * noise(points, 0.005, 9), -0.003, 0.009) * (1 - ramp(ears, 0.1, 0.5))
-    return mix(colour, HAIR * 2.2, 0.88 * scalp * (0.82 + 0.18 * ramp(noise(points, 0.001, 10), -1, 1)))
+    colour = colour * (1 - 0.9 * share[..., None]) + complexion.lip * crease[..., None] * 0.9 * share[..., None]
+    scalp = ramp(hair_field(points) + complexion.hairline_m + 0.003 * noise(points, 0.005, 9), -0.003, 0.009)
+    scalp = scalp * (1 - ramp(ears, 0.1, 0.5))
+    return mix(colour, complexion.hair * 2.2, 0.88 * scalp * (0.82 + 0.18 * ramp(noise(points, 0.001, 10), -1, 1)))
 
 
 def paint_relief(points: Array, lips: Array, eyes: Array) -> Array:
@@ -206,14 +229,15 @@ def paint_relief(points: Array, lips: Array, eyes: Array) -> Array:
     return height
 
 
-def make_skin_maps(head: HeadAsset) -> SkinMaps:
+def make_skin_maps(head: HeadAsset, complexion: Complexion | None = None) -> SkinMaps:
     """Paint all three maps."""
+    complexion = complexion or Complexion()
     points, ears = surface_points(head)
     lips = outline_distance(head, OUTER_LIPS, 2.0)
-    colour = paint_colour(head, points, ears, lips)
+    colour = paint_colour(head, points, ears, lips, complexion)
     for outline in BROWS:
         share = ramp(outline_distance(head, outline, 3.0), -5.0, 7.0)
-        colour = mix(colour, HAIR * 2.0, 0.42 * share)
+        colour = mix(colour, complexion.hair * 2.0, 0.42 * share)
     height = cv2.GaussianBlur(paint_relief(points, lips, head.joints[3:5]), (0, 0), 0.8)
     radius = np.hypot(points[..., 0], points[..., 2] - AXIS_Z_M)
     across = np.gradient(height, axis=1) / np.maximum(radius * 2 * np.pi / MAP_HW[1], 1e-4)

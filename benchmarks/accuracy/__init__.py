@@ -1,0 +1,1 @@
+"""How far tracks of made-up people are from the truth: `make bench-accuracy`. See docs/accuracy.md."""

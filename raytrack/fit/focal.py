@@ -1,0 +1,48 @@
+"""The focal length of a single camera and the head's distance from it say much the same: both are moved at once."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from raytrack.geometry.rotation import matrix_from_axis_angle
+from raytrack.head.model import HeadModel
+from raytrack.head.parameters import NUM_POSE, block_slices
+
+_CAMERA = (0.0, 0.0, 1.0)
+"""Where the camera of a single view stands (`raytrack.geometry.camera.monocular_camera`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCentre:
+    """The middle of the resting face."""
+
+    joint: Float[Tensor, "3"]
+    """The root joint, metres."""
+    from_joint: Float[Tensor, "3"]
+    """From there to the middle of the landmarks."""
+
+    @classmethod
+    def of(cls, head: HeadModel, embedding: str) -> "FaceCentre":
+        """Of the head's own identity."""
+        middle = head.landmarks_world(head.template, embedding).mean(dim=0)
+        return cls(joint=head.joints[0], from_joint=middle - head.joints[0])
+
+    def moved(
+        self, rows: Float[Tensor, "frames columns"], log_ratio: Float[Tensor, " frames"]
+    ) -> Float[Tensor, "frames columns"]:
+        """Rows whose faces are farther away, on their rays from the camera, by the factor of the focal length.
+
+        A face keeps its place and size in the picture; its perspective changes. Differentiable in `log_ratio`.
+
+        Args:
+            rows: Packed parameters.
+            log_ratio: Of each frame's new focal length to the old one.
+        """
+        place = block_slices(rows.shape[1] - NUM_POSE)["translation"]
+        joint, from_joint = self.joint.to(rows), self.from_joint.to(rows)
+        turned = (matrix_from_axis_angle(rows[:, :3]) @ from_joint).detach()
+        ray = (joint + turned + rows[:, place] - rows.new_tensor(_CAMERA)).detach()
+        shift = torch.expm1(log_ratio)[:, None] * ray
+        return torch.cat([rows[:, : place.start], rows[:, place] + shift, rows[:, place.stop :]], dim=1)

@@ -1,0 +1,83 @@
+"""Cuts: found where pictures change for good, not in flashes and fast motion; and what is said of them."""
+
+import cv2
+import numpy as np
+import pytest
+
+from raytrack import assets
+from raytrack.media.resize import thumbnail
+from raytrack.media.source import probe, read_pictures
+from raytrack.observe.cuts import find_cuts, shots
+from raytrack.observe.events import clip_events
+
+
+@pytest.fixture(scope="module")
+def demo() -> np.ndarray:
+    source = probe(assets.asset_path("demo/demo.mp4"))
+    return np.stack([picture.rgb for picture in read_pictures(source)])
+
+
+def copies(frames) -> np.ndarray:
+    return np.stack([thumbnail(frame) for frame in frames])
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
+def test_motion_is_no_cut(demo, step):
+    assert find_cuts(copies(demo[::step])).tolist() == []
+
+
+def closer(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    edge = height // 12
+    return cv2.resize(frame[edge:-edge, edge:-edge], (width, height), interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize("change", [closer, lambda frame: frame[:, ::-1], lambda frame: 255 - frame])
+def test_a_cut_is_found_where_it_is(demo, change):
+    cut = copies([*demo[:41], *(change(frame) for frame in demo[41:])])
+    assert find_cuts(cut).tolist() == [41]
+    assert shots(90, find_cuts(cut)).tolist() == [0] * 41 + [1] * 49
+
+
+def test_flashes_and_fades_are_no_cuts(demo):
+    frames = demo.astype(np.float32)
+    frames[30] = 255
+    frames[50:52] = 0.2 * frames[50:52] + 200
+    frames[60:] *= np.linspace(1, 0.3, 30)[:, None, None, None]
+    assert find_cuts(copies(frames.round().astype(np.uint8))).tolist() == []
+
+
+def test_a_doubtful_change_is_a_cut_if_the_face_jumps():
+    random = np.random.default_rng(0)
+    first, other = random.integers(0, 255, (2, 16, 16, 3)).astype(np.float32)
+    mixed = first + 0.3 * (other - first)
+    pictures = np.stack([first] * 10 + [mixed] * 10).round().astype(np.uint8)
+    still = np.tile(random.uniform(0, 90, (1, 40, 2)), (20, 1, 1))
+    jumping = still.copy()
+    jumping[10:, :, 0] += 30
+    gone = still.copy()
+    gone[10:] = np.nan
+    assert find_cuts(pictures, still).tolist() == []
+    assert find_cuts(pictures, jumping).tolist() == [10]
+    assert find_cuts(pictures, gone).tolist() == [10]
+
+
+def test_one_frame_and_none_have_no_cuts():
+    assert find_cuts(np.zeros((1, 16, 16, 3), np.uint8)).tolist() == []
+    assert find_cuts(np.zeros((9, 16, 16, 3), np.uint8)).tolist() == []
+
+
+def test_events_say_what_happens_and_what_becomes_of_it():
+    faces = np.array([0, 0, 1, 1, 0, 1, 2, 2, 1, 1, 1, 0])
+    seen = np.array([0, 0, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0], bool)
+    shot = np.repeat([0, 1], (9, 3))
+    texts = [event.text for event in clip_events(faces, seen, shot)]
+    assert texts == [
+        "no face in frames 0–1: not tracked, the first pose after them is kept",
+        "no face in frame 4: interpolated",
+        "2 faces in frames 6–7: kept the one seen largest and longest in the clip",
+        "cut at frame 9: light and focal length from there on are others",
+        "somebody else in frames 9–10: not tracked, nor anything else of this shot",
+        "no face in frame 11: not tracked, nor anything else of this shot",
+    ]
+    assert clip_events(np.ones(5, int), np.ones(5, bool), np.zeros(5, int)) == ()
