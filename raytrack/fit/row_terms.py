@@ -261,6 +261,9 @@ class ViewTerms:
         near = np.abs(distance) < OUTLINE_REACH_PX * self.view.unit_px
         matte = self.shares.colours * self.weights.matte
         weight = matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
+        unhidden = self.view.frames.unhidden(self.frame)
+        if unhidden is not None:
+            weight = weight * unhidden[owner[:, 1], owner[:, 0]]
         metric = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]
         pull = (weight * distance)[:, None] * slope
         weights = np.stack([1 - share, share, np.zeros_like(share)], axis=1)

@@ -70,7 +70,16 @@ class TextureStage:
     texture_rate: float = 2e-2
 
 
-Stage = RowStage | CameraStage | SharedStage | TextureStage
+@dataclass(frozen=True, kw_only=True)
+class OcclusionStage:
+    """A look for what stands before the head; moves nothing."""
+
+    name: str
+    always: bool = False
+    """Run even when the rounds have converged."""
+
+
+Stage = RowStage | CameraStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
@@ -138,11 +147,13 @@ def default_schedule(
             stages.append(
                 CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=_PLACING_TURNS + index)
             )
+        stages.append(OcclusionStage(name=f"occlusion_{index}", always=index == 0))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
                         offset_laplacian=laplacian)
         )  # fmt: skip
+    stages.append(OcclusionStage(name="occlusion_final", always=True))
     stages.extend(_last_rows(config, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
@@ -192,6 +203,7 @@ def _schedule_of_known_identity(
     for index, blur in enumerate(_ROUNDS_OF_KNOWN_IDENTITY):
         if solved:
             stages.append(CameraStage(name=f"cameras_{index}", blur_schedule_px=blur, round_index=index, always=True))
+        stages.append(OcclusionStage(name=f"occlusion_{index}", always=True))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
         epochs = max(_LIGHT_EPOCHS, _FEWEST_LIGHT_PICTURES / num_pictures)
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))

@@ -125,11 +125,18 @@ class PictureBatch:
         self, coverage: Bool[Tensor, "batch height width"], inside_mouth: Bool[Tensor, "batch height width"]
     ) -> Float[Tensor, "batch height width"]:
         """Weight of each pixel's colour: 0 where background shines through, or where a closed mouth is drawn open."""
-        per_frame = [self.frames.pixel_weights(int(number)) for number in self.numbers]
-        known = [weights for weights in per_frame if weights is not None]
-        trust = torch.from_numpy(np.stack(known)) if known else torch.ones(coverage.shape)
+        trust = self._stacked([self.frames.pixel_weights(int(number)) for number in self.numbers])
         closed = torch.from_numpy(~self.frames.mouth_open[self.numbers])[:, None, None].to(coverage.device)
         return trust.to(coverage.device) * ~(closed & inside_mouth)
+
+    def unhidden(self) -> Float[Tensor, "batch height width"]:
+        """0 where something stands before the head."""
+        return self._stacked([self.frames.unhidden(int(number)) for number in self.numbers])
+
+    def _stacked(self, per_frame: list[np.ndarray | None]) -> Tensor:
+        """Weights of all frames; 1 where there is none."""
+        ones = np.ones(self.frames.size_hw, np.float32)
+        return torch.from_numpy(np.stack([ones if weights is None else weights for weights in per_frame]))
 
     def above_chin(self) -> Bool[Tensor, "batch height width"]:
         """Where the matte's outline is the head's own."""

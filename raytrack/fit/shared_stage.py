@@ -196,6 +196,7 @@ class SharedOptimiser:
             pictures.above_chin().to(device),
             torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
             fragments.coverage,
+            pictures.unhidden().to(device),
         )
 
     def _landmark_term(self, camera: Camera, vertices: Tensor, pictures: PictureBatch) -> Tensor:

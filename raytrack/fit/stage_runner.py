@@ -25,12 +25,15 @@ from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_rende
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.row_solver import RowProblem, solving_order
 from raytrack.fit.schedule import (
     CameraStage,
     FrameChoice,
+    OcclusionStage,
     RowStage,
     SharedStage,
     Stage,
@@ -48,6 +51,7 @@ _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
 _FEWEST_LANDMARKS = 20
 _PICTURES_PER_UNIT = 64
+_PICTURES_PER_LOOK = 256
 _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
@@ -106,17 +110,29 @@ class StageRunner:
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
         self._pictures: dict[bool, Pictures] = {}
+        self._unhidden: dict[bool, tuple[HiddenSpots, Pictures]] = {}
+        self._search: tuple[int, OcclusionSearch] | None = None
         self._row_solvers: dict[bool, CameraSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
     def pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
-        """The pictures at tracking size, read on first use; those of a rig depend on how the fit began.
+        """The pictures at tracking size, with what is known to stand before the head in them.
 
         Args:
             state: Where the fit stands.
             frames: Which frames they are of; those for `others` are those for `all`.
         """
+        only_shared = self._only_shared(frames)
+        known = self._unhidden.get(only_shared)
+        if known is None or known[0] is not state.hidden:
+            known = state.hidden, self._plain_pictures(state, frames).with_hidden(state.hidden)
+            self._unhidden[only_shared] = known
+            self._row_solvers.pop(only_shared, None)
+        return known[1]
+
+    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
+        """Read on first use; those of a rig depend on how the fit began."""
         only_shared = self._only_shared(frames)
         if only_shared not in self._pictures:
             size = self.config.tracking_size_px
@@ -158,6 +174,8 @@ class StageRunner:
             return len(self._row_blocks(stage, state))
         if isinstance(stage, CameraStage):
             return 1
+        if isinstance(stage, OcclusionStage):
+            return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -188,6 +206,8 @@ class StageRunner:
             state = self._rows(stage, state, unit)
         elif isinstance(stage, CameraStage):
             state = self._cameras(stage, state)
+        elif isinstance(stage, OcclusionStage):
+            state = self._look(state, unit, index)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -211,6 +231,16 @@ class StageRunner:
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
+
+    def _look(self, state: FitState, unit: int, index: int) -> FitState:
+        pictures = self._plain_pictures(state)
+        if self._search is None or self._search[0] != index:
+            shared = with_whole_texture(state.shared, self.albedo_basis)
+            renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
+            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups)
+        pairs = pictures.pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK]
+        hidden, errors = self._search[1].look(pairs, state.hidden if unit else HiddenSpots.none())
+        return replace(state, hidden=hidden, unit_errors=(*state.unit_errors, float(np.mean(errors))))
 
     def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
         """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
@@ -258,12 +288,12 @@ class StageRunner:
         return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
 
     def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
-        only_shared = self._only_shared(frames)
+        only_shared, pictures = self._only_shared(frames), self.pictures(state, frames)
         if only_shared not in self._row_solvers:
             problem = RowProblem(
                 head=self.head,
                 surface=self.surface,
-                views=self.pictures(state, frames).row_views,
+                views=pictures.row_views,
                 landmarks=self.landmarks,
                 groups=self.groups,
                 weights=self.config.weights,

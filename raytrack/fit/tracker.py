@@ -30,7 +30,7 @@ from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera, packed, unpacked
 from raytrack.fit.rig_solver import solved_views
-from raytrack.fit.schedule import CameraStage, RowStage, SharedStage, Stage
+from raytrack.fit.schedule import CameraStage, OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
@@ -243,7 +243,7 @@ def run_stages(
 
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
-    return isinstance(stage, RowStage | CameraStage | SharedStage) and not stage.always
+    return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
 
 
 def _landmarks(runner: StageRunner) -> FitState:
