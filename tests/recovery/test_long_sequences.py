@@ -124,9 +124,8 @@ def effort(observation, identity):
     config = dataclasses.replace(fast(), rounds=3)
     schedule = default_schedule(config, observation.num_frames, known_identity=identity is not None)
     rows = [stage for stage in schedule if isinstance(stage, RowStage)]
-    steps = sum(
-        round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in schedule if stage not in rows
-    )
+    others = [stage for stage in schedule if not isinstance(stage, RowStage)]
+    steps = sum(round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in others)
     return steps, sum(len(stage.blur_schedule_px) for stage in rows)
 
 
