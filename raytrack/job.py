@@ -100,7 +100,9 @@ def _absolute(text: str, folder: Path, *, here: bool) -> str:
 def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
     paths = ("video", "root", "masks", "plate", "ground_truth")
     return dataclasses.replace(
-        sequence, **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths}
+        sequence,
+        videos=tuple(_absolute(video, folder, here=here) for video in sequence.videos),
+        **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths},
     )
 
 

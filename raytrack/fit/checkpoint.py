@@ -12,9 +12,10 @@ from torch import Tensor
 
 from raytrack.errors import InputError
 from raytrack.fit.npz import npz_bytes, read_npz, write_npz
+from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.shared import SharedParameters
 
-_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients")
+_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras", "gains")
 _FIRST = ("first_rows", "first_shape")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done", "mattes_refused")
 
@@ -43,6 +44,8 @@ class FitState:
     """Rows after the landmark stage, which decide how a rig's pictures are cropped; empty for a single camera."""
     first_shape: Float[Tensor, " first_shapes"] = field(default_factory=lambda: torch.zeros(0))
     """The identity of those rows."""
+    hidden: HiddenSpots = field(default_factory=HiddenSpots.none)
+    """What the last look found to stand before the head."""
 
     def to(self, device: torch.device) -> "FitState":
         """The same state with what changes during a fit on another device."""
@@ -99,6 +102,7 @@ def _arrays(state: FitState) -> dict[str, np.ndarray]:
     arrays |= {name: getattr(state, name).numpy() for name in _FIRST if len(getattr(state, name))}
     for name in _NUMBERS:
         arrays[name] = np.array(getattr(state, name))
+    arrays |= {"hidden_pictures": state.hidden.pictures, "hidden_spots": state.hidden.spots}
     arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
     for parameter, values in state.adam.items():
         arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
@@ -116,6 +120,7 @@ def _state(arrays: dict[str, np.ndarray]) -> FitState:
         shared=SharedParameters(**{name: torch.from_numpy(arrays[name].copy()) for name in _SHARED}),
         unit_errors=tuple(float(error) for error in arrays["unit_errors"]),
         adam=adam,
+        hidden=HiddenSpots(pictures=arrays["hidden_pictures"].copy(), spots=arrays["hidden_spots"].copy()),
         **{name: torch.from_numpy(arrays[name].copy()) for name in _FIRST if name in arrays},
         **{name: arrays[name].item() for name in _NUMBERS},
     )

@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from raytrack.fit.framing import CHIN_MARGIN, Framing, framing_of_detections
 from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.occlusion import shown
+from raytrack.fit.rig import unpacked
 from raytrack.geometry.camera import Camera, monocular_camera
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,10 @@ class TrackingFrames:
     """Which points they are."""
     calibrated: Camera | None = None
     """Of the whole input pictures; None where the focal length is to be found."""
+    place: int = 0
+    """Of the camera in its rig."""
+    hidden: Mapping[int, UInt8[np.ndarray, "grid grid"]] = field(default_factory=dict)
+    """What stands before the head, in the frames where anything does (`raytrack.fit.occlusion`)."""
 
     @classmethod
     def load(
@@ -120,17 +127,21 @@ class TrackingFrames:
             landmarks=landmark_set(observation.landmark_set),
             face_size_px=face_size,
             calibrated=None if observation.calibrated is None else observation.calibrated.camera,
+            place=0 if observation.calibrated is None else observation.calibrated.index,
         )
 
-    def camera(self, focal_px: Float[Tensor, "*batch"]) -> Camera:
+    def camera(self, focal_px: Float[Tensor, "*batch"], cameras: Float[Tensor, "cameras 3 7"] | None = None) -> Camera:
         """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:
             focal_px: Focal length in pixels of the input, one or one per picture; says nothing where the camera is
                 calibrated.
+            cameras: Those of the rig as they have been found by now, in place of the one that the frames came with.
         """
         left, top, right, bottom = self.crop_xyxy
         whole = monocular_camera(focal_px, self.full_size_hw) if self.calibrated is None else self.calibrated
+        if cameras is not None and len(cameras):
+            whole = unpacked(cameras[self.place], self.full_size_hw)
         shift = torch.tensor([[0.0, 0, left], [0, 0, top], [0, 0, 0]]).to(focal_px)
         cropped = Camera(
             intrinsics=whole.intrinsics.to(focal_px) - shift,
@@ -168,12 +179,21 @@ class TrackingFrames:
         return across * x + (down * y + offset) > 0
 
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
-        """Trust in each pixel's colour: 0 where background shines through the outline; None without mattes."""
+        """Trust in each pixel's colour; None without mattes where nothing is hidden.
+
+        It is 0 where background shines through the matte's outline, and where something stands before the head.
+        """
+        unhidden = self.unhidden(frame)
         if self.matte_steps is None:
-            return None
-        if not self.matte_valid[frame]:
-            return np.ones(self.size_hw, np.float32)
-        return cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+            return unhidden
+        inside = np.ones(self.size_hw, np.float32)
+        if self.matte_valid[frame]:
+            inside = cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+        return inside if unhidden is None else inside * unhidden
+
+    def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:
+        """Trust in each pixel: 0 where something stands before the head; None where nothing does."""
+        return shown(self.hidden[frame], self.size_hw) if frame in self.hidden else None
 
     def targets(self, frames: np.ndarray | list[int]) -> Float[Tensor, "batch height width 3"]:
         """Colours in [0, 1]."""

@@ -12,6 +12,7 @@ from raytrack.errors import InputError
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import Framing, framing_of_detections, framings_of_head
 from raytrack.fit.landmark_stage import trust_in_views
+from raytrack.fit.occlusion import HiddenSpots, landmarks_shown
 from raytrack.fit.row_terms import RowView
 from raytrack.fit.shared_problem import PictureBatch
 from raytrack.fit.views import SequenceViews
@@ -102,6 +103,17 @@ class Pictures:
             row_views=row_views,
         )
 
+    def with_hidden(self, hidden: HiddenSpots) -> "Pictures":
+        """The same pictures; what stands before the head in them counts nothing, landmarks under it little."""
+        views = []
+        for place, view in enumerate(self.row_views):
+            frames = replace(view.frames, hidden=hidden.of_view(place))
+            weights = view.landmark_weights.copy()
+            for timestep, spots in frames.hidden.items():
+                weights[timestep] *= landmarks_shown(spots, frames.landmarks_px[timestep], frames.size_hw)
+            views.append(replace(view, frames=frames, landmark_weights=weights))
+        return replace(self, row_views=tuple(views))
+
     @property
     def has_mattes(self) -> bool:
         """Whether any view's mattes are used."""
@@ -147,19 +159,25 @@ class Pictures:
         chosen = every[generator.choice(np.arange(len(every)), min(batch_size, len(every)), replace=False)]
         return [
             PictureBatch(
-                frames=TrackingFrames.load(
-                    self.views.observations[self.numbers[place]],
-                    longer_side_px,
-                    timesteps,
-                    self.framings[place],
-                    use_mattes=self.row_views[place].frames.has_matte,
-                ),
+                frames=self._read(place, timesteps, longer_side_px),
                 numbers=np.arange(len(timesteps)),
                 rows=timesteps,
                 landmark_weights=self.row_views[place].landmark_weights[timesteps],
             )
             for place, timesteps in self._by_view(chosen)
         ]
+
+    def _read(self, place: int, timesteps: Int[np.ndarray, " timesteps"], longer_side_px: int) -> TrackingFrames:
+        known = self.row_views[place].frames
+        frames = TrackingFrames.load(
+            self.views.observations[self.numbers[place]],
+            longer_side_px,
+            timesteps,
+            self.framings[place],
+            use_mattes=known.has_matte,
+        )
+        hidden = {index: known.hidden[step] for index, step in enumerate(timesteps.tolist()) if step in known.hidden}
+        return replace(frames, hidden=hidden)
 
     def _batch(self, chosen: Int[np.ndarray, "batch 2"]) -> list[PictureBatch]:
         return [

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
@@ -70,6 +71,8 @@ class SharedProblem:
     """Vertices whose silhouettes nothing moves."""
     unaligned_faces: Bool[Tensor, " faces"]
     """Faces whose colours move no geometry; their texture is fitted all the same."""
+    loose: Bool[Tensor, " vertices"]
+    """Vertices whose colours move nothing that frames share: eyeballs, which turn, and the mouth's inside."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
     perturbation: RegionPerturbation | None
@@ -77,6 +80,8 @@ class SharedProblem:
     renderer: Renderer
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
+    eye_rings: EyeRings | None = None
+    """Where given, eyeballs keep to one colour around their axis in textures of that size."""
 
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""
@@ -91,9 +96,11 @@ class SharedProblem:
             held_outline=self.held_outline.to(device),
             occluded=self.occluded.to(device),
             unaligned_faces=self.unaligned_faces.to(device),
+            loose=self.loose.to(device),
             inside_mouth=self.inside_mouth.to(device),
             perturbation=perturbation,
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
+            eye_rings=self.eye_rings and self.eye_rings.to(device),
         )
 
     @cached_property
@@ -118,11 +125,18 @@ class PictureBatch:
         self, coverage: Bool[Tensor, "batch height width"], inside_mouth: Bool[Tensor, "batch height width"]
     ) -> Float[Tensor, "batch height width"]:
         """Weight of each pixel's colour: 0 where background shines through, or where a closed mouth is drawn open."""
-        per_frame = [self.frames.pixel_weights(int(number)) for number in self.numbers]
-        known = [weights for weights in per_frame if weights is not None]
-        trust = torch.from_numpy(np.stack(known)) if known else torch.ones(coverage.shape)
+        trust = self._stacked([self.frames.pixel_weights(int(number)) for number in self.numbers])
         closed = torch.from_numpy(~self.frames.mouth_open[self.numbers])[:, None, None].to(coverage.device)
         return trust.to(coverage.device) * ~(closed & inside_mouth)
+
+    def unhidden(self) -> Float[Tensor, "batch height width"]:
+        """0 where something stands before the head."""
+        return self._stacked([self.frames.unhidden(int(number)) for number in self.numbers])
+
+    def _stacked(self, per_frame: list[np.ndarray | None]) -> Tensor:
+        """Weights of all frames; 1 where there is none."""
+        ones = np.ones(self.frames.size_hw, np.float32)
+        return torch.from_numpy(np.stack([ones if weights is None else weights for weights in per_frame]))
 
     def above_chin(self) -> Bool[Tensor, "batch height width"]:
         """Where the matte's outline is the head's own."""

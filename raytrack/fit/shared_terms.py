@@ -26,13 +26,14 @@ def matte_term(
     above_chin: Bool[Tensor, "batch height width"],
     valid: Bool[Tensor, " batch"],
     coverage: Bool[Tensor, "batch height width"],
+    trust: Float[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of rendered coverage and matte, per covered pixel. Differentiable in the rendered one.
 
     Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
     """
     excess = rendered - alpha
-    difference = torch.where(above_chin, excess.abs(), excess.clamp_min(0)) * valid[:, None, None]
+    difference = torch.where(above_chin, excess.abs(), excess.clamp_min(0)) * trust * valid[:, None, None]
     return difference.sum() / coverage.sum().clamp_min(1)
 
 

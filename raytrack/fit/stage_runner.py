@@ -12,18 +12,34 @@ from jaxtyping import Bool, Float, Int
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.camera_fit import FocalPrior, focal_px_of
+from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.eye_centres import centred_eyes
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
+from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_sets import landmark_set
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
-from raytrack.fit.schedule import FrameChoice, RowStage, SharedStage, Stage, TextureStage, default_schedule
+from raytrack.fit.row_solver import RowProblem, solving_order
+from raytrack.fit.schedule import (
+    CameraStage,
+    FrameChoice,
+    OcclusionStage,
+    RowStage,
+    SharedStage,
+    Stage,
+    TextureStage,
+    default_schedule,
+)
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -35,10 +51,13 @@ _CONVERGED = 0.003
 """Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
 _FEWEST_LANDMARKS = 20
 _PICTURES_PER_UNIT = 64
+_PICTURES_PER_LOOK = 256
 _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_IRIS_SEEN = 0.5
+"""Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
 
 
@@ -76,7 +95,11 @@ class StageRunner:
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
-            [trusted_landmarks(head, seen, occluded, self.landmarks) for seen in views.detected_by_view]
+            [
+                trusted_landmarks(head, seen, occluded, self.landmarks)
+                * iris_trust(views.landmarks_px(view), self.landmarks)
+                for view, seen in enumerate(views.detected_by_view)
+            ]
         )
         """Trust in each view's points, before it is known which of them a rig's cameras see."""
         self.surface = SurfaceModel.create(head)
@@ -87,17 +110,29 @@ class StageRunner:
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
         self._pictures: dict[bool, Pictures] = {}
-        self._row_solvers: dict[bool, RowSolver] = {}
+        self._unhidden: dict[bool, tuple[HiddenSpots, Pictures]] = {}
+        self._search: tuple[int, OcclusionSearch] | None = None
+        self._row_solvers: dict[bool, CameraSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
     def pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
-        """The pictures at tracking size, read on first use; those of a rig depend on how the fit began.
+        """The pictures at tracking size, with what is known to stand before the head in them.
 
         Args:
             state: Where the fit stands.
             frames: Which frames they are of; those for `others` are those for `all`.
         """
+        only_shared = self._only_shared(frames)
+        known = self._unhidden.get(only_shared)
+        if known is None or known[0] is not state.hidden:
+            known = state.hidden, self._plain_pictures(state, frames).with_hidden(state.hidden)
+            self._unhidden[only_shared] = known
+            self._row_solvers.pop(only_shared, None)
+        return known[1]
+
+    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
+        """Read on first use; those of a rig depend on how the fit began."""
         only_shared = self._only_shared(frames)
         if only_shared not in self._pictures:
             size = self.config.tracking_size_px
@@ -127,6 +162,7 @@ class StageRunner:
             self.config,
             num_pictures,
             calibrated=self.views.is_rig,
+            solved=self.views.solved,
             components=self.albedo_basis is not None,
             long=self.is_long,
             known_identity=self.identity is not None,
@@ -136,6 +172,10 @@ class StageRunner:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
             return len(self._row_blocks(stage, state))
+        if isinstance(stage, CameraStage):
+            return 1
+        if isinstance(stage, OcclusionStage):
+            return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -164,6 +204,10 @@ class StageRunner:
             return replace(state, stages_done=state.stages_done + 1)
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
+        elif isinstance(stage, CameraStage):
+            state = self._cameras(stage, state)
+        elif isinstance(stage, OcclusionStage):
+            state = self._look(state, unit, index)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -182,9 +226,21 @@ class StageRunner:
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
+            if isinstance(stage, SharedStage) and "offset" in stage.optimise:
+                state = self._with_centred_eyes(state)
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
+
+    def _look(self, state: FitState, unit: int, index: int) -> FitState:
+        pictures = self._plain_pictures(state)
+        if self._search is None or self._search[0] != index:
+            shared = with_whole_texture(state.shared, self.albedo_basis)
+            renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
+            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups)
+        pairs = pictures.pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK]
+        hidden, errors = self._search[1].look(pairs, state.hidden if unit else HiddenSpots.none())
+        return replace(state, hidden=hidden, unit_errors=(*state.unit_errors, float(np.mean(errors))))
 
     def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
         """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
@@ -197,6 +253,12 @@ class StageRunner:
         numbers = np.flatnonzero(frames & self._solved(state, "all")).tolist()
         stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
+
+    def _with_centred_eyes(self, state: FitState) -> FitState:
+        irises = [point for eye in self.landmarks.eyes for point in eye.iris]
+        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
+        return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
 
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
@@ -211,13 +273,27 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self, state: FitState, frames: FrameChoice) -> RowSolver:
-        only_shared = self._only_shared(frames)
+    def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
+        numbers = np.flatnonzero(self._solved(state, "shared"))
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
+        result = self._solver(state, "shared").solve_cameras(
+            state.rows,
+            with_whole_texture(state.shared, self.albedo_basis),
+            numbers[chosen].tolist(),
+            stage.blur_schedule_px,
+            FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            round_index=stage.round_index,
+        )
+        shared = state.shared.with_values(cameras=result.cameras)
+        return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
+
+    def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
+        only_shared, pictures = self._only_shared(frames), self.pictures(state, frames)
         if only_shared not in self._row_solvers:
             problem = RowProblem(
                 head=self.head,
                 surface=self.surface,
-                views=self.pictures(state, frames).row_views,
+                views=pictures.row_views,
                 landmarks=self.landmarks,
                 groups=self.groups,
                 weights=self.config.weights,
@@ -234,7 +310,7 @@ class StageRunner:
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
-            self._row_solvers[only_shared] = RowSolver(problem)
+            self._row_solvers[only_shared] = CameraSolver(problem)
         return self._row_solvers[only_shared]
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
@@ -276,7 +352,7 @@ class StageRunner:
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
-                ("texture", "light"),
+                ("texture", "light", "gains") if len(shared.gains) else ("texture", "light"),
                 scale=1 - step / total + 0.03,
                 generator=generator,
                 weights=weights,
@@ -302,10 +378,12 @@ class StageRunner:
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
+                loose=self.alignment.loose,
                 inside_mouth=self.alignment.inside_mouth,
                 perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
+                eye_rings=EyeRings.create(self.head, self.config.texture_size),
             )
             self._cached_problem = problem.to(self._device)
         return self._cached_problem

@@ -28,7 +28,9 @@ from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, SharedStage, Stage
+from raytrack.fit.rig import RigCamera, packed, unpacked
+from raytrack.fit.rig_solver import solved_views
+from raytrack.fit.schedule import CameraStage, OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
@@ -97,13 +99,19 @@ def track_sequence(
             raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     with fitting():
+        if sequence.is_unsolved:
+            seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
+            kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
+            cameras = [found.camera for found in solved_views(seen, head, config, kept=kept).rig]
+            whole = sequence = sequence.with_cameras(cameras)
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
             state = _fit_all(sequence, head, config, identity, checkpoint, on_progress)
+    track = track_of(state, sequence, head, config, identity)
     return replace(
-        track_of(state, sequence, head, config, identity),
-        rig=whole.rig,
+        track,
+        rig=track.rig if sequence.solved else whole.rig,
         size_hw=whole.first.size_hw,
         held_out=torch.from_numpy(held_out) if held_out.any() else None,
         held_out_cameras=config.held_out_cameras,
@@ -235,7 +243,7 @@ def run_stages(
 
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
-    return isinstance(stage, RowStage | SharedStage) and not stage.always
+    return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
 
 
 def _landmarks(runner: StageRunner) -> FitState:
@@ -261,7 +269,20 @@ def _landmarks(runner: StageRunner) -> FitState:
         rows_error=float("inf"),
         converged=False,
     )
+    if runner.views.solved:
+        cameras = packed([view.camera for view in runner.views.rig])
+        state = replace(state, shared=shared.with_values(cameras=cameras, gains=torch.ones(len(cameras), 3)))
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
+
+
+def _rig(shared: SharedParameters, views: SequenceViews) -> tuple[RigCamera, ...]:
+    """The cameras as they are known in the end."""
+    if not len(shared.cameras):
+        return views.rig
+    return tuple(
+        replace(view, camera=unpacked(values, view.camera.size_hw))
+        for view, values in zip(views.rig, shared.cameras, strict=True)
+    )
 
 
 def track_of(
@@ -290,7 +311,8 @@ def track_of(
         tracked=torch.from_numpy(views.detected.copy()),
         head_name=head.name,
         head_sha256=head.asset_sha256,
-        rig=views.rig,
+        gains=shared.gains if len(shared.gains) else None,
+        rig=_rig(shared, views),
     )
 
 

@@ -70,7 +70,9 @@ CAMERAS = pa.schema(
         pa.field("cam_from_world", vector(3, 4, of=pa.float64()), **_REQUIRED),
     ]
 )
-"""One row per calibrated camera that is taken, by place; of other footage there are none.
+"""One row per camera of a rig that is taken, by place; of other footage there are none.
+
+Of an uncalibrated rig, the table `cameras` has NaN, and the table `track_cameras` what was found.
 
 The calibration is that of the pictures taken: corrected, downsampled and undistorted. Intrinsics are in pixels with
 (0, 0) the top-left corner; `cam_from_world` in metres and OpenCV axes, from the tracker's world: y up, the mean of all
