@@ -45,6 +45,8 @@ class JobOptions:
     """Head regions that are hidden, such as hair or neck_lower."""
     matting: Annotated[MattingMethod | None, _shown("|".join(get_args(MattingMethod)))] = None
     """How the person is told from the background."""
+    rig: Flag = False
+    """The videos show one head, filmed at the same time by cameras that stand still; their places are found out."""
     masks: Annotated[str | None, _shown("FOLDER")] = None
     """Folder of masks for --matting given, one image per frame."""
     plate: Annotated[str | None, _shown("IMAGE")] = None
@@ -239,17 +241,20 @@ def job_config(options: JobOptions) -> RunConfig:
         raise ConfigError("nothing to do: name a video, a folder of images, or a job file")
     if jobs and len(options.inputs) > 1:
         raise ConfigError(f"give one job file or videos, not both: {', '.join(options.inputs)}")
+    if options.rig and (jobs or len(options.inputs) < 2):
+        raise ConfigError("--rig goes with two or more videos; in a job file, list them as the `videos` of a sequence")
     for name, value in (("masks", options.masks), ("plate", options.plate)):
-        if value and (jobs or len(options.inputs) > 1):
+        if value and (jobs or (len(options.inputs) > 1 and not options.rig)):
             raise ConfigError(f"--{name} goes with one video; in a job file, give each sequence its `{name}`")
     here = not isinstance(options, Submit)
     if jobs:
         return load_job(Path(jobs[0]), overrides, here=here)
-    names = distinct_names(options.inputs)
-    sequences = [
-        {"video": video, "name": name, "masks": options.masks or "", "plate": options.plate or ""}
-        for video, name in zip(options.inputs, names, strict=True)
-    ]
+    extras = {"masks": options.masks or "", "plate": options.plate or ""}
+    if options.rig:
+        sequences = [{"videos": list(options.inputs), **extras}]
+    else:
+        pairs = zip(options.inputs, distinct_names(options.inputs), strict=True)
+        sequences = [{"video": video, "name": name, **extras} for video, name in pairs]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
     return resolved(config, Path.cwd(), here=here)
 

@@ -16,23 +16,30 @@ from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
-from raytrack.tables.keys import SequenceKey, footage_name, union_name
+from raytrack.tables.keys import SequenceKey, footage_name, rig_names, union_name
 
 DEFAULT_HEAD = "default"
+IdentityMode = Literal["auto", "joint", "own"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceConfig:
-    """One sequence of a job: where its footage is and what it is called. Either a video, or a part of a dataset.
+    """One sequence of a job: where its footage is and what it is called.
+
+    It is a video, or the videos of several cameras, or part of a dataset.
 
     Paths are relative to the job file; ``assets:NAME`` is a file that ships with raytrack.
     """
 
     video: str = ""
     """A video file, or a folder of images."""
+    videos: tuple[str, ...] = ()
+    """Of two or more cameras that stand still and record the same frames at the same times: where they stand and their
+    focal lengths are found with the head. Video files or folders of images."""
     name: str = ""
-    """Names the sequence's folders; by default the video's name, or subject and sequence of a dataset."""
+    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share,
+    or subject and sequence of a dataset."""
     dataset: str = "monocular"
     """With `root`: `nersemble-v1` or `nersemble-v2`; else any name."""
     root: str = ""
@@ -57,10 +64,15 @@ class SequenceConfig:
         """Check that it is one kind of sequence or the other.
 
         Raises:
-            ValueError: Neither or both are given, or a dataset is of a kind that is not known.
+            ValueError: None or two of them are given, or a dataset is of a kind that is not known.
         """
-        if bool(self.video) == bool(self.root):
-            raise ValueError("a sequence needs either a `video`, or the `root` of a dataset with what is meant of it")
+        if sum(map(bool, (self.video, self.videos, self.root))) != 1:
+            raise ValueError(
+                "a sequence needs either a `video`, the `videos` of several cameras, or the `root` of a dataset with "
+                "what is meant of it"
+            )
+        if len(self.videos) == 1 or len(set(self.videos)) < len(self.videos):
+            raise ValueError(f"`videos` are those of two or more cameras, got {', '.join(self.videos)}")
         if self.root and self.dataset not in KINDS:
             raise ValueError(f"a `root` needs a `dataset` that is {' or '.join(KINDS)}, got {self.dataset!r}")
         if self.sequence and not self.root:
@@ -69,14 +81,21 @@ class SequenceConfig:
             raise ValueError(
                 f"`plate` {self.plate!r} is for a video; a dataset's cameras have clean plates of their own"
             )
+        if self.plate and self.videos:
+            raise ValueError(f"`plate` {self.plate!r} is for one video, not for several cameras")
 
     @property
     def footage(self) -> str:
         """Where it comes from, for people."""
-        return self.video or self.root
+        return self.video or " ".join(self.videos) or self.root
 
     @property
     def is_rig(self) -> bool:
+        """Whether it was recorded by the cameras of a rig, calibrated or not."""
+        return bool(self.root or self.videos)
+
+    @property
+    def is_calibrated(self) -> bool:
         """Whether it was recorded by calibrated cameras."""
         return bool(self.root)
 
@@ -92,7 +111,7 @@ class SequenceConfig:
         Raises:
             ConfigError: A name cannot name a folder.
         """
-        name = self.name or footage_name(self.video)
+        name = self.name or (rig_names(self.videos)[0] if self.videos else footage_name(self.video))
         return SequenceKey(dataset=self.dataset, subject=self.subject or name, sequence=name)
 
 
@@ -152,6 +171,9 @@ class RunConfig:
     """How outlines are refined for `matting: plate`: by the guided filter, or by `pymatting` (finer, far slower)."""
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
+    identity: IdentityMode = "auto"
+    """Whose shape, offset and albedo a sequence is tracked with: one fitted to all sequences of the subject (`joint`),
+    or its `own`. `auto` takes a joint one for sequences of single cameras that name the same `subject` and dataset."""
     export: ExportConfig = field(default_factory=ExportConfig)
     union: UnionConfig | None = None
     """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
@@ -165,7 +187,7 @@ class RunConfig:
         for a single camera, and the table that the hidden regions were found in.
         """
         regions = tuple(dict.fromkeys((*self.track.occluded, *sequence.occluded)))
-        capture = dataclasses.replace(self.capture, occlusions="") if sequence.is_rig else CaptureConfig()
+        capture = dataclasses.replace(self.capture, occlusions="") if sequence.is_calibrated else CaptureConfig()
         return dataclasses.replace(
             self,
             sequences=(sequence,),
@@ -199,9 +221,10 @@ class RunConfig:
                 raise ConfigError(
                     f"{fault} ({other.footage} and {sequence.footage}): write a job file that gives each a `name`"
                 )
-            if sequence.key.is_union:
+            if sequence.key.is_union or sequence.key.is_identity:
+                what = "union" if sequence.key.is_union else "identity"
                 raise ConfigError(
-                    f"{name!r} is what the union of the subject's sequences is called: choose another name"
+                    f"{name!r} is what the {what} of the subject's sequences is called: choose another name"
                 )
             seen[name.lower()] = sequence
             if sequence.masks and self.matting not in ("auto", "given"):
@@ -209,13 +232,33 @@ class RunConfig:
                     f"sequence {name!r} has masks, but matting {self.matting!r} uses none: "
                     "take matting `given` or `auto`, or leave out the masks"
                 )
-            if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_rig:
+            if self.matting in {"plate", "bgmv2"} and not sequence.plate and not sequence.is_calibrated:
+                remedy = "several videos have none: choose another method" if sequence.videos else "name it as `plate`"
                 raise ConfigError(
-                    f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: "
-                    "name it as `plate`"
+                    f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: {remedy}"
                 )
         if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
             self._check_unions(seen)
+
+    def check_identity(self) -> None:
+        """See that a joint identity can be had where it is asked for.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if self.identity != "joint":
+            return
+        if self.track.identity:
+            raise ConfigError("`identity: joint` finds an identity, `track.identity` gives one: leave one of them out")
+        if self.track.preset == "vhap" or self.track.landmarks_only:
+            what = "preset `vhap`" if self.track.preset == "vhap" else "option `landmarks_only`"
+            raise ConfigError(f"`identity: joint` needs the default preset with colours, which the {what} is not")
+        for sequence in self.sequences:
+            if sequence.is_rig:
+                raise ConfigError(
+                    f"`identity: joint` is for sequences of single cameras; {sequence.key.sequence!r} is of calibrated "
+                    "ones: take `identity: own`, or give `track.identity` the track of one of the subject's sequences"
+                )
 
     def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
         unions: dict[str, SequenceKey] = {}

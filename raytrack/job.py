@@ -77,9 +77,11 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
     head = _resolved_head(config.head, absolute, here=here)
     capture = dataclasses.replace(config.capture, occlusions=absolute(config.capture.occlusions))
     landmarks = dataclasses.replace(config.landmarks, weights=absolute(config.landmarks.weights))
+    track = dataclasses.replace(config.track, identity=absolute(config.track.identity))
     return dataclasses.replace(
         config,
         sequences=sequences,
+        track=track,
         manifest="",
         head=head,
         capture=capture,
@@ -98,7 +100,9 @@ def _absolute(text: str, folder: Path, *, here: bool) -> str:
 def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
     paths = ("video", "root", "masks", "plate", "ground_truth")
     return dataclasses.replace(
-        sequence, **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths}
+        sequence,
+        videos=tuple(_absolute(video, folder, here=here) for video in sequence.videos),
+        **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths},
     )
 
 

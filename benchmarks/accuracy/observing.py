@@ -49,8 +49,8 @@ def observe_video(path: Path) -> SequenceObservation:
 
 def read_video(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """Pictures and their times in seconds."""
-    pictures = list(read_pictures(probe(path)))
-    return [picture.rgb for picture in pictures], np.arange(len(pictures)) / 25.0
+    source = probe(path)
+    return [picture.rgb for picture in read_pictures(source)], source.timestamps_s
 
 
 def find_faces(frames: Sequence[np.ndarray]) -> list[tuple[FaceObservation, ...]]:

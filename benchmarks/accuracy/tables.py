@@ -93,7 +93,9 @@ def main_table(mono: Sequence[Result], rigs: Sequence[Result]) -> str:
 def counted(results: Sequence[Result]) -> str:
     """How many clips there are, and how many of them have no track, which medians cannot show."""
     failed = sum(bool(result["failure"]) for result in results)
-    return f"{len(results)} clips" + (f", {failed} of them without a track" if failed else "")
+    return f"{len(results)} clip{'' if len(results) == 1 else 's'}" + (
+        f", {failed} of them without a track" if failed else ""
+    )
 
 
 def clip_table(results: Sequence[Result]) -> str:
@@ -131,7 +133,8 @@ def perturbation_gain(on: Sequence[Result], off: Sequence[Result]) -> str:
         if not with_it or not without:
             continue
         change = 100 * (1 - np.mean(with_it) / np.mean(without))
-        parts.append(f"{name} {np.mean(without):.2f} → {np.mean(with_it):.2f} px ({change:.0f} % less)")
+        by = f"{abs(change):.0f} % {'less' if change >= 0 else 'more'}"
+        parts.append(f"{name} {np.mean(without):.2f} → {np.mean(with_it):.2f} px ({by})")
     return "; ".join(parts)
 
 

@@ -13,7 +13,7 @@ from raytrack.fit.landmark_sets import LANDMARK_SETS, LandmarkSet
 from raytrack.fit.shared_problem import OffsetRegions
 from raytrack.head.model import HeadModel
 
-_RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets")
+_RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets", "eyelids")
 """Parts that keep the basis's shape."""
 _INSIDE_MOUTH = ("mouth_interior", "teeth", "tongue")
 _LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "bust": 0.04}
@@ -31,6 +31,8 @@ class Alignment:
     """Outlines that the matte says nothing about: the bust's cut edge and its surroundings, occluded regions."""
     occluded: Bool[Tensor, " vertices"]
     unaligned_faces: Bool[Tensor, " faces"]
+    loose: Bool[Tensor, " vertices"]
+    """Eyeballs and the inside of the mouth: their colours say nothing about what frames share."""
     inside_mouth: Bool[Tensor, " faces"]
 
     @classmethod
@@ -58,6 +60,7 @@ class Alignment:
             held_outline=head.region("bottomline") | head.region("boundary") | occluded,
             occluded=occluded,
             unaligned_faces=occluded[head.faces].all(dim=1),
+            loose=inside | head.region("eyeballs"),
             inside_mouth=inside[head.faces].all(dim=1),
         )
 

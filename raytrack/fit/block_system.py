@@ -17,9 +17,10 @@ class BlockSystem:
     shared_block: Float[Tensor, "shared shared"]
     shared_gradient: Float[Tensor, " shared"]
 
-    def holding(self, count: int) -> "BlockSystem":
-        """The system in which the first shared unknowns stay as they are."""
-        free = torch.arange(self.coupling.shape[-1]) >= count
+    def holding(self, start: int, stop: int) -> "BlockSystem":
+        """The system in which the shared unknowns from `start` up to `stop` stay as they are."""
+        number = torch.arange(self.coupling.shape[-1])
+        free = (number < start) | (number >= stop)
         return BlockSystem(
             blocks=self.blocks,
             coupling=self.coupling * free,

@@ -15,7 +15,7 @@ from raytrack.fit.npz import npz_bytes, read_npz, write_npz
 from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.shared import SharedParameters
 
-_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients")
+_SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras", "gains")
 _FIRST = ("first_rows", "first_shape")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done", "mattes_refused")
 

@@ -37,6 +37,7 @@ class Weights:
     smooth_neck: float = 30.0
     smooth_jaw: float = 0.1
     smooth_expression: float = 0.1
+    smooth_eyes: float = 0.1
     """Half the mean squared difference to each neighbouring frame (metres and radians)."""
     offset_laplacian: float = 1e6
     """Mean squared uniform Laplacian of the static offset (metres) at first; later rounds relax it."""
@@ -88,7 +89,7 @@ class TrackConfig:
     by default."""
     num_key_frames: int = 12
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
-    rounds: int = 3
+    rounds: int = 5
     """Most rounds of (Gauss–Newton rows, Adam epochs of shared parameters); fewer when converged."""
     held_out_every: int = 0
     """Keep the last of every so many frames (2: the odd ones, counted from 0) from what frames share: identity,
@@ -102,6 +103,9 @@ class TrackConfig:
     segment_frames: int = 500
     """A longer sequence of one camera is tracked in segments of at most so many frames, on as many machines as there
     are; 0: never. Changes no result."""
+    identity: str = ""
+    """A subject's identity that is known: the `tracked_params.npz` of another of the subject's sequences, or an
+    identity's file. Shape, offset and albedo are then held, which takes less than half as long."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
     seed: int = 0
@@ -138,8 +142,10 @@ class TrackConfig:
             size = getattr(self, name)
             if size < 16 or size & (size - 1):
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
-        if self.rounds > 3:
-            raise ValueError(f"track.rounds must be at most 3, got {self.rounds}")
+        if self.rounds > 5:
+            raise ValueError(f"track.rounds must be at most 5, got {self.rounds}")
+        if self.identity and self.preset == "vhap":
+            raise ValueError("track.identity needs the default preset: `vhap` finds its own")
         if self.held_out_every < 0 or self.held_out_every == 1:
             raise ValueError(f"track.held_out_every must be 0, or 2 or more, got {self.held_out_every}")
         if self.held_out_every and (self.preset == "vhap" or self.landmarks_only):

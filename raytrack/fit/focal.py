@@ -10,7 +10,7 @@ from raytrack.geometry.rotation import matrix_from_axis_angle
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE, block_slices
 
-_CAMERA = (0.0, 0.0, 1.0)
+_CAMERA_Z = 1.0
 """Where the camera of a single view stands (`raytrack.geometry.camera.monocular_camera`)."""
 
 
@@ -32,7 +32,7 @@ class FaceCentre:
     def moved(
         self, rows: Float[Tensor, "frames columns"], log_ratio: Float[Tensor, " frames"]
     ) -> Float[Tensor, "frames columns"]:
-        """Rows whose faces are farther away, on their rays from the camera, by the factor of the focal length.
+        """Rows whose faces are farther away by the factor of the focal length.
 
         A face keeps its place and size in the picture; its perspective changes. Differentiable in `log_ratio`.
 
@@ -43,6 +43,8 @@ class FaceCentre:
         place = block_slices(rows.shape[1] - NUM_POSE)["translation"]
         joint, from_joint = self.joint.to(rows), self.from_joint.to(rows)
         turned = (matrix_from_axis_angle(rows[:, :3]) @ from_joint).detach()
-        ray = (joint + turned + rows[:, place] - rows.new_tensor(_CAMERA)).detach()
-        shift = torch.expm1(log_ratio)[:, None] * ray
-        return torch.cat([rows[:, : place.start], rows[:, place] + shift, rows[:, place.stop :]], dim=1)
+        # The camera looks along the world's z axis; a depth that grows with the focal length keeps x and y in place.
+        depth = (joint + turned + rows[:, place])[:, 2:].detach() - _CAMERA_Z
+        shift = torch.expm1(log_ratio)[:, None] * depth
+        last = place.stop - 1
+        return torch.cat([rows[:, :last], rows[:, last : place.stop] + shift, rows[:, place.stop :]], dim=1)

@@ -15,6 +15,7 @@ from raytrack.fit.framing import CHIN_MARGIN, Framing, framing_of_detections
 from raytrack.fit.landmark_sets import LandmarkSet, landmark_set
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.occlusion import shown
+from raytrack.fit.rig import unpacked
 from raytrack.geometry.camera import Camera, monocular_camera
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class TrackingFrames:
     """Which points they are."""
     calibrated: Camera | None = None
     """Of the whole input pictures; None where the focal length is to be found."""
+    place: int = 0
+    """Of the camera in its rig."""
     hidden: Mapping[int, UInt8[np.ndarray, "grid grid"]] = field(default_factory=dict)
     """What stands before the head, in the frames where anything does (`raytrack.fit.occlusion`)."""
 
@@ -124,17 +127,21 @@ class TrackingFrames:
             landmarks=landmark_set(observation.landmark_set),
             face_size_px=face_size,
             calibrated=None if observation.calibrated is None else observation.calibrated.camera,
+            place=0 if observation.calibrated is None else observation.calibrated.index,
         )
 
-    def camera(self, focal_px: Float[Tensor, "*batch"]) -> Camera:
+    def camera(self, focal_px: Float[Tensor, "*batch"], cameras: Float[Tensor, "cameras 3 7"] | None = None) -> Camera:
         """The camera of these pictures, on the device of the focal length. Differentiable.
 
         Args:
             focal_px: Focal length in pixels of the input, one or one per picture; says nothing where the camera is
                 calibrated.
+            cameras: Those of the rig as they have been found by now, in place of the one that the frames came with.
         """
         left, top, right, bottom = self.crop_xyxy
         whole = monocular_camera(focal_px, self.full_size_hw) if self.calibrated is None else self.calibrated
+        if cameras is not None and len(cameras):
+            whole = unpacked(cameras[self.place], self.full_size_hw)
         shift = torch.tensor([[0.0, 0, left], [0, 0, top], [0, 0, 0]]).to(focal_px)
         cropped = Camera(
             intrinsics=whole.intrinsics.to(focal_px) - shift,

@@ -61,7 +61,8 @@ def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> Seque
 
 def frames_of(views: SequenceViews, numbers: Int[np.ndarray, " chosen"]) -> SequenceViews:
     """The same views of some frames, as if there had never been others."""
-    return SequenceViews.of(tuple(_frames_of_view(view, numbers) for view in views.observations))
+    chosen = SequenceViews.of(tuple(_frames_of_view(view, numbers) for view in views.observations))
+    return dataclasses.replace(chosen, solved=views.solved)
 
 
 def _frames_of_view(view: SequenceObservation, numbers: np.ndarray) -> SequenceObservation:

@@ -1,6 +1,6 @@
 """A subject's identity: what is the same in all of one person's sequences, found once and held from then on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,10 @@ class Identity:
                 f"the identity is one of the head {self.head_name!r}, not of this version of {head.name!r}: "
                 "take the head it was found with, or find the identity anew"
             )
+
+    def resting_head(self, head: HeadModel) -> HeadModel:
+        """The head with the offset in its template, for whoever knows nothing of offsets."""
+        return head if self.static_offset is None else replace(head, template=head.template + self.static_offset[0])
 
     def placed_in(self, shared: SharedParameters, texture_size: int) -> SharedParameters:
         """Parameters with this identity, its albedo at the size at which rows are tracked."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from raytrack.fit.config import Weights
 from raytrack.fit.landmark_fit import FOCAL_PRIOR_WEIGHT, LandmarkFitter, LandmarkSolution
 from raytrack.fit.landmark_pose import initial_rows
-from raytrack.fit.landmark_targets import Focals, RigTargets
+from raytrack.fit.landmark_targets import Focals, RigTargets, select
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.visibility import LandmarkVisibility
 from raytrack.head.model import HeadModel
@@ -68,22 +68,26 @@ class JointFitter:
         return JointFit(targets=targets, solution=self._with_best_focal(targets))
 
     def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:
-        """The fit at the focal length at which landmarks are explained best.
+        """The fit at the focal lengths at which the landmarks of each group of frames are explained best."""
+        (view,) = targets
+        groups = np.zeros(len(view.positions_px), np.int64) if view.group is None else view.group
+        focals_px = np.full(view.num_groups, self.focal_px)
+        known = np.unique(groups)
+        focals_px[known] = [self._best_focal(select(targets, np.flatnonzero(groups == one))) for one in known]
+        return self._at_focal(targets, focals_px)
 
-        The cost is all but flat along the focal length, for identity and distance make up for it: a fit that is free to
-        change it ends near where it began. So it is held at several values, and the best one is between the three that
-        are lowest.
+    def _best_focal(self, targets: RigTargets) -> float:
+        """The focal length of some frames.
+
+        The cost is all but flat along it, for identity and distance make up for it: a fit that is free to change it
+        ends near where it began. So it is held at several values, and the best one is between the lowest three.
         """
         fits = [self._at_focal(targets, self.focal_px * ratio) for ratio in _FOCAL_RATIOS]
-        costs = np.array(
-            [
-                fit.cost + len(fit.rows) * FOCAL_PRIOR_WEIGHT * np.log(ratio) ** 2
-                for fit, ratio in zip(fits, _FOCAL_RATIOS, strict=True)
-            ]
-        )
-        return self._at_focal(targets, self.focal_px * _lowest(np.log(_FOCAL_RATIOS), costs))
+        prior = FOCAL_PRIOR_WEIGHT * np.log(_FOCAL_RATIOS) ** 2
+        costs = np.array([fit.cost for fit in fits]) + len(fits[0].rows) * prior
+        return self.focal_px * _lowest(np.log(_FOCAL_RATIOS), costs)
 
-    def _at_focal(self, targets: RigTargets, focal_px: float) -> LandmarkSolution:
+    def _at_focal(self, targets: RigTargets, focal_px: Focals) -> LandmarkSolution:
         rows = initial_rows(self.landmarks.head, self._shape, targets, focal_px)
         return self.landmarks.fit(targets, rows, self._shape, focal_px, hold_shape=self._holds_shape, hold_focal=True)
 

@@ -7,6 +7,7 @@ together; the blocks of the frames are eliminated first (Schur complement). A fr
 that see the face.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.block_system import BlockSystem
+from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, camera_rates
 from raytrack.fit.evidence import evidence
 from raytrack.fit.kinematics import Chain
 from raytrack.fit.landmark_targets import Focals, LandmarkTargets, RigTargets, select
@@ -47,7 +49,7 @@ class LandmarkSolution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Posed:
+class Posed:
     """Posed landmark vertices of some frames, and how far each view's projections are off."""
 
     surfaces: list[PosedSurface]
@@ -152,12 +154,13 @@ class LandmarkFitter:
             iteration += 1
             if system is None:
                 system = self._system(posed, rows, shape, focals, first_focals, views, shared=True)
-                system = system.holding(num_shapes) if hold_shape else system
+                num_shared = system.coupling.shape[-1]
+                system = system.holding(0 if hold_shape else num_shapes, num_shared if hold_focal else num_shapes)
             step_rows, step_shared = system.solve(damping)
             new_rows = rows + step_rows
             new_shape = shape + step_shared[:num_shapes]
             new_focals = focals
-            if len(step_shared) > num_shapes and not hold_focal:
+            if len(step_shared) > num_shapes:
                 new_focals = focals * np.exp(np.clip(step_shared[num_shapes:].double().numpy(), -0.3, 0.3))
             trial = self._posed(new_rows, new_shape, new_focals, views)
             new_cost = self._cost(trial, new_rows, new_shape, new_focals, first_focals, views)
@@ -189,22 +192,22 @@ class LandmarkFitter:
             result[number] = np.where(view.seen, (percent * view.weights).sum(axis=1) / total, np.nan)
         return result
 
-    def _posed(self, rows: Tensor, shape: Tensor, focal_px: Focals, views: RigTargets) -> _Posed:
+    def _posed(self, rows: Tensor, shape: Tensor, focal_px: Focals, views: RigTargets) -> Posed:
         neutral, joints = self.head.identity(shape)
         surfaces, chain = self.surface.pose(rows, neutral, joints)
         world = torch.from_numpy(np.stack([surface.world for surface in surfaces]))
         points = self.head.landmarks_world(world, self._embedding)
         residuals = [view.camera(focal_px).project(points).numpy() - view.positions_px for view in views]
-        return _Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
+        return Posed(surfaces=surfaces, chain=chain, residuals_px=residuals)
 
-    def _cost(self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
+    def _cost(self, posed: Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
               views: RigTargets) -> float:  # fmt: skip
         per_frame = self._frame_costs(posed, rows, views)
         of_shape = len(rows) * SHAPE_WEIGHT * float(shape.square().sum())
         of_focal = (_focal_prior(views) * np.log(focal_px / first_focal_px) ** 2).sum()
         return float(per_frame.sum() + of_shape + of_focal)
 
-    def _frame_costs(self, posed: _Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
+    def _frame_costs(self, posed: Posed, rows: Tensor, views: RigTargets) -> Float[np.ndarray, " frames"]:
         data = np.zeros(len(rows), np.float32)
         for view, residual in zip(views, posed.residuals_px, strict=True):
             percent = np.linalg.norm(residual, axis=-1) * (100 / view.face_size_px[:, None])
@@ -212,11 +215,11 @@ class LandmarkFitter:
         return data / _total_weights(views) + self.prior.value(rows).numpy()
 
     def _system(
-        self, posed: _Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
-        views: RigTargets, *, shared: bool,
+        self, posed: Posed, rows: Tensor, shape: Tensor, focal_px: Focals, first_focal_px: Focals,
+        views: RigTargets, *, shared: bool, pivots: Sequence[Tensor] = (),
     ) -> BlockSystem:  # fmt: skip
-        focal_prior = _focal_prior(views)
-        num_shared = len(shape) + len(focal_prior) if shared else 0
+        focal_prior, num_cameras = _focal_prior(views), NUM_CAMERA_PARAMETERS * len(pivots)
+        num_shared = len(shape) + len(focal_prior) + num_cameras if shared else 0
         num_frames, num_columns = rows.shape
         blocks, gradients = torch.zeros(num_frames, num_columns, num_columns), torch.zeros(num_frames, num_columns)
         coupling = torch.zeros(num_frames, num_columns, num_shared)
@@ -224,12 +227,13 @@ class LandmarkFitter:
         totals = _total_weights(views)
         for frame, surface in enumerate(posed.surfaces):
             moved = self.surface.shape_jacobian(posed.chain, frame) if shared else None
-            for view, residual in zip(views, posed.residuals_px, strict=True):
+            for number, (view, residual) in enumerate(zip(views, posed.residuals_px, strict=True)):
                 if not view.seen[frame]:
                     continue
                 own, common, right = self._rows_of_view(
-                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), len(focal_prior)
-                )
+                    surface, moved, view, frame, residual[frame], focal_px, float(totals[frame]), len(focal_prior),
+                    number, pivots,
+                )  # fmt: skip
                 blocks[frame] += own.T @ own
                 gradients[frame] += own.T @ right
                 if common is not None:
@@ -241,10 +245,12 @@ class LandmarkFitter:
             gradients[frame] += slope
         if shared:
             diagonal = torch.full((num_shared,), 2 * SHAPE_WEIGHT * num_frames)
+            diagonal[num_shared - num_cameras :] = 0
             value = shape
             if len(focal_prior):
                 diagonal[len(shape) :] = 2 * torch.from_numpy(focal_prior)
                 value = torch.cat([shape, torch.from_numpy(np.log(focal_px / first_focal_px)).float()])
+            value = torch.cat([value, torch.zeros(num_cameras)])
             shared_block += torch.diag(diagonal)
             shared_gradient += diagonal * value
         return BlockSystem(
@@ -254,7 +260,7 @@ class LandmarkFitter:
 
     def _rows_of_view(
         self, surface: PosedSurface, moved: Tensor | None, view: LandmarkTargets, frame: int, residual_px: np.ndarray,
-        focal_px: Focals, total_weight: float, num_focals: int,
+        focal_px: Focals, total_weight: float, num_focals: int, place: int, pivots: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
         """Weighted rows of a view's landmarks: derivatives by the frame's columns and by what is shared, residuals."""
         camera = view.frame_camera(focal_px, frame)
@@ -278,8 +284,17 @@ class LandmarkFitter:
                 by_focal = torch.zeros(*rate.shape, num_focals)
                 by_focal[..., 0 if view.group is None else int(view.group[frame])] = rate
                 common = torch.cat([common, by_focal], dim=-1)
+            if pivots:
+                rates = torch.zeros(*common.shape[:2], len(pivots), NUM_CAMERA_PARAMETERS)
+                rates[:, :, place] = camera_rates(camera, self._points(surface), pivots[place])
+                common = torch.cat([common, rates.flatten(2)], dim=-1)
             common = (common * to_percent * root).flatten(0, 1)
         return (torch.from_numpy(own) * root).flatten(0, 1), common, right
+
+    def _points(self, surface: PosedSurface) -> Float[Tensor, "points 3"]:
+        """World positions of a posed head's landmarks."""
+        corners = surface.world[self._corners]
+        return torch.from_numpy((corners * self._barycentric[..., None]).sum(axis=1))
 
     def _shape_rows(self, surface: PosedSurface, moved: Tensor, camera: Camera) -> Float[Tensor, "points 2 shapes"]:
         """Pixels per unit of the identity."""

@@ -10,6 +10,16 @@ from raytrack.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
+class EyePoints:
+    """The points of one eye."""
+
+    corners: tuple[int, int]
+    lids: tuple[tuple[int, int], ...]
+    """Pairs across the opening, upper point first."""
+    iris: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LandmarkSet:
     """The points of one kind of detector."""
 
@@ -26,6 +36,8 @@ class LandmarkSet:
     """Pairs across the inner lips and across the eyelids, upper point first."""
     open_mouth: float
     """Distance of the inner lips, over the height of the landmarks' box, above which the mouth's inside may be seen."""
+    eyes: tuple[EyePoints, ...] = ()
+    """Of sets with points on the irises: the person's right eye and the left one."""
     outline: tuple[int, ...] = ()
     """Points that slide along the face's visible outline as the head turns, not fixed to its surface: the tracker
     leaves them to the matte."""
@@ -44,6 +56,10 @@ _FACEMESH_GAPS = np.array(
         (159, 145), (158, 153), (160, 144), (386, 374), (385, 380), (387, 373),
     ]
 )  # fmt: skip
+_FACEMESH_EYES = (
+    EyePoints(corners=(33, 133), lids=((159, 145), (158, 153), (160, 144)), iris=tuple(range(468, 473))),
+    EyePoints(corners=(263, 362), lids=((386, 374), (385, 380), (387, 373)), iris=tuple(range(473, 478))),
+)
 _IBUG_GAPS = np.array([(62, 66), (61, 67), (63, 65), (37, 41), (38, 40), (43, 47), (44, 46)])
 
 
@@ -72,6 +88,7 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
         inner_lips=(13, 14),
         gaps=_FACEMESH_GAPS,
         open_mouth=0.012,
+        eyes=_FACEMESH_EYES,
     ),
     "ibug": _ibug("ibug", outline=(*range(6), *range(11, 17))),
     "ibug-3d": _ibug("ibug-3d", outline=()),

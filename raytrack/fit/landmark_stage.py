@@ -48,11 +48,11 @@ def landmark_stage(
     fitter = _joint_fitter(views, head, config, shape)
     landmarks = fitter.landmarks
     numbers = np.flatnonzero(views.detected)
-    targets = select(_targets(views, landmark_weights), numbers)
+    targets = select(targets_of(views, landmark_weights), numbers)
     found = _of_key_frames(fitter, targets, views, config)
     joint = found.solution
     if views.is_rig:
-        agreeing = _agreeing(landmarks, found.targets, joint.rows, joint.shape)
+        agreeing = agreeing_views(landmarks, found.targets, joint.rows, joint.shape)
         if agreeing is not found.targets:
             held = shape is not None
             joint = landmarks.fit(agreeing, joint.rows, joint.shape, joint.focal_px, hold_shape=held)
@@ -63,7 +63,7 @@ def landmark_stage(
         begin = initial_rows(landmarks.head, joint.shape, part, joint.focal_px)
         part = fitter.visible(part, begin, joint.focal_px)
         own = landmarks.fit_rows(part, begin, joint.shape, joint.focal_px)
-        agreeing = _agreeing(landmarks, part, own, joint.shape)
+        agreeing = agreeing_views(landmarks, part, own, joint.shape)
         if agreeing is not part:
             own = landmarks.fit_rows(agreeing, own, joint.shape, joint.focal_px)
         rows[torch.from_numpy(numbers[block])] = own
@@ -82,7 +82,7 @@ def check_rig(views: SequenceViews, head: HeadModel, config: TrackConfig) -> Non
     Raises:
         InputError: No head can be where all cameras see one: their calibration is wrong.
     """
-    targets = select(_targets(views, _trust_in_fixed(views)), np.flatnonzero(views.detected))
+    targets = select(targets_of(views, _trust_in_fixed(views)), np.flatnonzero(views.detected))
     _of_key_frames(_joint_fitter(views, head, config), targets, views, config)
 
 
@@ -94,7 +94,7 @@ def starting_rows(views: SequenceViews, head: HeadModel) -> Float[Tensor, "frame
         head: Carries the landmarks of the observations' set.
     """
     numbers = np.flatnonzero(views.detected)
-    targets = select(_targets(views, _trust_in_fixed(views)), numbers)
+    targets = select(targets_of(views, _trust_in_fixed(views)), numbers)
     rows = torch.zeros(views.num_frames, NUM_POSE + head.num_expressions)
     found = initial_rows(head, torch.zeros(head.num_shapes), targets, 1.0)
     rows[torch.from_numpy(numbers)] = found
@@ -114,8 +114,8 @@ def trust_in_views(
     A view that is off everywhere took something else for the face: it counts nothing.
     """
     fitter = JointFitter(head, landmark_set(views.first.landmark_set).embedding, 1.0)
-    targets = fitter.visible(_targets(views, landmark_weights), rows, 1.0)
-    return np.stack([view.weights for view in _agreeing(fitter.landmarks, targets, rows, shape)])
+    targets = fitter.visible(targets_of(views, landmark_weights), rows, 1.0)
+    return np.stack([view.weights for view in agreeing_views(fitter.landmarks, targets, rows, shape)])
 
 
 def unwrapped(vectors: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3"]:
@@ -140,13 +140,13 @@ def _joint_fitter(
 
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:
     """A head fitted to the key frames; a rig whose calibration contradicts them is refused."""
-    features = _pose_features(fitter.first_rows(targets), targets, views)
+    features = pose_features(fitter.first_rows(targets), targets, views)
     key = key_frames_of_groups(
         views.scores[views.detected], features, views.group[views.detected], config.num_key_frames
     )
     chosen = select(targets, key)
     joint = fitter.fit(chosen)
-    if views.is_rig:
+    if views.is_rig and not views.solved:
         check_calibration(fitter, chosen, joint, [views.name(view) for view in range(views.num_views)])
     return joint
 
@@ -157,7 +157,13 @@ def _trust_in_fixed(views: SequenceViews) -> Float[np.ndarray, "views frames lan
     return (views.detected_by_view[..., None] & fixed).astype(np.float32)
 
 
-def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
+def targets_of(views: SequenceViews, weights: Float[np.ndarray, "views frames landmarks"]) -> RigTargets:
+    """What the landmark fit is given of all views.
+
+    Args:
+        views: With their cameras, where they are known.
+        weights: Trust per point.
+    """
     return tuple(
         LandmarkTargets(
             positions_px=views.landmarks_px(number),
@@ -172,8 +178,15 @@ def _targets(views: SequenceViews, weights: np.ndarray) -> RigTargets:
     )
 
 
-def _agreeing(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: Tensor) -> RigTargets:
-    """A rig's targets without the views that saw something else; the same object if there are none, or nothing else."""
+def agreeing_views(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: Tensor) -> RigTargets:
+    """A rig's targets without the views that saw something else; the same object if there are none, or nothing else.
+
+    Args:
+        fitter: Of the head.
+        targets: Detections of some frames.
+        rows: Fitted to them.
+        shape: Likewise.
+    """
     if targets[0].calibrated is None:
         return targets
     errors = np.nan_to_num(fitter.errors_percent(targets, rows, shape, 1.0))
@@ -185,8 +198,16 @@ def _agreeing(fitter: LandmarkFitter, targets: RigTargets, rows: Tensor, shape: 
     return tuple(view.with_weights(view.weights * own[:, None]) for view, own in zip(targets, agreeing, strict=True))
 
 
-def _pose_features(rows: Tensor, targets: RigTargets, views: SequenceViews) -> np.ndarray:
-    """Pitch and yaw in radians, and mouth opening over face height in the view that sees the face best."""
+def pose_features(
+    rows: Float[Tensor, "frames columns"], targets: RigTargets, views: SequenceViews
+) -> Float[np.ndarray, "frames 3"]:
+    """Pitch and yaw in radians, and mouth opening over face height in the view that sees the face best.
+
+    Args:
+        rows: Of the timesteps with a face.
+        targets: Of those.
+        views: The sequence.
+    """
     numbers = np.flatnonzero(views.detected)
     scores = np.stack([np.where(view.detected, view.scores, -1) for view in views.observations])[:, numbers]
     every = np.arange(len(numbers))

@@ -1,6 +1,6 @@
 """What the landmark fit is given of one view."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +66,10 @@ class LandmarkTargets:
     def select(self, frames: Int[np.ndarray, " chosen"]) -> "LandmarkTargets":
         """Some of the frames."""
         return self.with_weights(self.weights, frames)
+
+    def uncalibrated(self) -> "LandmarkTargets":
+        """As a single camera's."""
+        return replace(self, calibrated=None)
 
     def with_weights(
         self, weights: Float[np.ndarray, "frames landmarks"], frames: Int[np.ndarray, " chosen"] | None = None

@@ -33,11 +33,15 @@ class SequenceObservation:
     landmark_set: str = "facemesh"
     """Which of a head's landmark embeddings the points belong to: a key of `raytrack.fit.landmark_sets`."""
     calibrated: RigCamera | None = None
-    """The camera of a calibrated rig; None for a single camera whose focal length is to be found. The views of a rig
-    have the same frames, one for one; their pictures may differ in size."""
+    """The camera of a calibrated rig; None where its focal length, and in a rig its place, are to be found. The views
+    of a rig have the same frames, one for one; their pictures may differ in size."""
+    camera_id: str = ""
+    """What to call an uncalibrated camera of several; by default its number."""
     group: Int[np.ndarray, " frames"] | None = None
     """Which stretch of the recording each frame belongs to, such as the shots between cuts: each has a light of its own
     and, for a single camera, a focal length of its own, and nothing is smoothed across. None: all are one."""
+    usual_step_s: float | None = None
+    """Time between neighbouring frames of the recording, where these were picked from it; None: the median of these."""
     source_index: Int[np.ndarray, " frames"] | None = None
     """Which frames of the recording these are, where not all of them were taken; None: all, from 0."""
 

@@ -113,7 +113,7 @@ class FramePainter:
                 camera.clip(vertices[None]),
                 vertices[None],
                 self._track.texture,
-                self._track.light_at(index)[None],
+                self._track.light_at(index, self._view)[None],
                 torch.from_numpy(image)[None].float() / 255,
             )
         )

@@ -125,7 +125,7 @@ class RowSolver:
             raise ValueError("frames solved together must not be neighbours")
         if hidden := [number for number in numbers if not self._views_of(number)]:
             raise ValueError(f"no view shows the head in frames {hidden}")
-        setting = _Setting.create(self.problem, shared)
+        setting = Setting.create(self.problem, shared)
         result = rows.clone()
         first, last = np.zeros(len(numbers)), np.zeros(len(numbers))
 
@@ -149,7 +149,7 @@ class RowSolver:
 
     def _solve_frame(
         self,
-        setting: "_Setting",
+        setting: "Setting",
         before: Float[Tensor, "frames columns"],
         frame: int,
         links: list[tuple[int, float]],
@@ -185,18 +185,19 @@ class RowSolver:
         """Views that show the head."""
         return [number for number, view in enumerate(self.problem.views) if view.frames.present[frame]]
 
-    def _pose(self, setting: "_Setting", row: Float[Tensor, " columns"]) -> PosedSurface:
+    def _pose(self, setting: "Setting", row: Float[Tensor, " columns"]) -> PosedSurface:
         (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
         return surface
 
-    def _draw(self, setting: "_Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
-        target = self.problem.views[view].frames.targets([frame])
-        camera, light = setting.camera(view, frame), int(self.problem.groups.light[frame])
+    def _draw(self, setting: "Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
+        frames = self.problem.views[view].frames
+        camera, target = setting.camera(view, frame), frames.targets([frame])
+        light = setting.shared.light_in(int(self.problem.groups.light[frame]), frames.place)
         return draw(self._renderer(), camera, surface, setting.shared, target, light)
 
     def _normal_equations(
         self,
-        setting: "_Setting",
+        setting: "Setting",
         surface: PosedSurface,
         frame: int,
         drawn_views: Sequence[int],
@@ -240,7 +241,7 @@ def view_turns(views: Sequence[int], num_iterations: int, first: int) -> list[li
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Setting:
+class Setting:
     """Shared parameters, unpacked once per pass."""
 
     shared: SharedParameters
@@ -251,14 +252,17 @@ class _Setting:
     focal_group: Int[np.ndarray, " frames"]
 
     @classmethod
-    def create(cls, problem: RowProblem, shared: SharedParameters) -> "_Setting":
+    def create(cls, problem: RowProblem, shared: SharedParameters) -> "Setting":
+        """Of what is held fixed."""
         neutral, joints = problem.head.identity(shared.shape)
         focals_px = shared.log_focal.exp()
         return cls(
             shared=shared,
             neutral=neutral + shared.offset,
             joints=joints,
-            cameras=tuple(tuple(view.frames.camera(focal_px) for focal_px in focals_px) for view in problem.views),
+            cameras=tuple(
+                tuple(view.frames.camera(focal_px, shared.cameras) for focal_px in focals_px) for view in problem.views
+            ),
             focal_group=problem.groups.focal,
         )
 
@@ -275,6 +279,7 @@ def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, 
         "translation": weights.smooth_translation,
         "neck_pose": weights.smooth_neck,
         "jaw_pose": weights.smooth_jaw,
+        "eyes_pose": weights.smooth_eyes,
         "expression": weights.smooth_expression,
     }
     for name, columns in block_slices(num_expressions).items():

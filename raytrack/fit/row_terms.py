@@ -13,8 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
 from raytrack.geometry.camera import Camera
@@ -25,8 +27,13 @@ SMALLEST_RESIDUAL = 0.03
 """Colour error (0 to 1) below which a pixel counts quadratically."""
 REFERENCE_FACE_PX = 100.0
 """Face size that lengths in pixels here are written for; they grow with the face."""
+_FINE_REGIONS = ("eyeballs", "eyelids", "lips", "mouth_interior", "teeth", "tongue")
 SMALLEST_LANDMARK_PX = 0.5
 SMALLEST_GAP_PX = 0.25
+_EYE_BLUR_PX = 1.0
+"""Eyes are blurred no further: the landmarks of the irises are nearer than that, and a wide blur mixes lids in."""
+_GLINT = 0.1
+"""Colour error from which a bright spot in an eye is a light's reflection rather than the eye."""
 OUTLINE_REACH_PX = 4.0
 """Silhouette points further from the matte's edge than this are not the same outline."""
 
@@ -60,6 +67,9 @@ class SurfaceMasks:
     """Faces that colours are not aligned to."""
     ignored_outline: Bool[np.ndarray, " vertices"]
     """Vertices whose silhouettes are not aligned to the matte."""
+    fine_faces: Bool[np.ndarray, " faces"]
+    """Eyes and mouth: small in pictures, and none of their pixels are left out."""
+    eyeball_faces: Bool[np.ndarray, " faces"]
 
     @classmethod
     def create(
@@ -73,6 +83,8 @@ class SurfaceMasks:
             landmark_barycentric=points.barycentric.float().numpy(),
             ignored_faces=ignored_faces,
             ignored_outline=ignored_outline,
+            fine_faces=np.any([head.face_region(name).numpy() for name in _FINE_REGIONS], axis=0),
+            eyeball_faces=head.face_region("eyeballs").numpy(),
         )
 
 
@@ -109,13 +121,13 @@ def draw(
     surface: PosedSurface,
     shared: SharedParameters,
     target: Tensor,
-    light_group: int = 0,
+    light: Tensor | None = None,
 ) -> Drawing:
-    """Render a posed head over a picture (1, h, w, 3), in one of the lights."""
+    """Render a posed head over a picture (1, h, w, 3), in a light (9, 3): by default the first there is."""
     world = torch.from_numpy(surface.world)[None]
     clip = camera.clip(world)
-    light = shared.light[light_group][None]
-    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, light, target)
+    lights = (shared.light[0] if light is None else light)[None]
+    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, lights, target)
     image = renderer.antialias(image, clip, fragments)
     num_covered = int(fragments.coverage.sum())
     error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")
@@ -134,6 +146,8 @@ class ViewTerms:
     masks: SurfaceMasks
     weights: Weights
     shares: ViewShares
+    pivot: Float[Tensor, "3"] | None = None
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
 
     def normal_equations(
         self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
@@ -148,9 +162,8 @@ class ViewTerms:
         """
         groups, first = [], 0
         if drawing is not None:
-            residual, gradient = _image_gradients(drawing.image, drawing.target, blur_px)
-            pixels = self._sample(drawing.fragments, num_samples, generator)
-            groups.append(self._photometric(drawing, pixels, residual, gradient))
+            pixels, shares = self._sample(drawing.fragments, num_samples, generator)
+            groups.append(self._photometric(drawing, pixels, shares, blur_px))
             first = len(pixels)
         with_landmarks = self.view.sees_landmarks(self.frame)
         if with_landmarks:
@@ -163,6 +176,8 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
+        if self.pivot is not None:
+            jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
         if with_landmarks:
             landmarks = jacobian[first : first + len(self.masks.landmark_corners)]
             gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
@@ -170,28 +185,35 @@ class ViewTerms:
             metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
         return _assemble(jacobian, metrics, pulls)
 
-    def _sample(self, fragments: Fragments, num_samples: int, generator: np.random.Generator) -> np.ndarray:
-        """Flat indices of covered pixels whose four neighbours are covered too."""
+    def _camera_jacobian(self, corners: np.ndarray, weights: np.ndarray, pivot: Tensor) -> np.ndarray:
+        points = (self.surface.world[corners] * weights[..., None]).sum(axis=1).astype(np.float32)
+        return camera_rates(self.camera, torch.from_numpy(points), pivot).numpy()
+
+    def _sample(
+        self, fragments: Fragments, num_samples: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices of covered pixels whose four neighbours are covered too, and what share each stands for."""
         face = fragments.face_index[0].numpy()
         covered = (face >= 0).astype(np.uint8)
         inner = cv2.erode(covered, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), borderValue=0) > 0
         inner &= ~self.masks.ignored_faces[np.maximum(face, 0)]
-        candidates = np.flatnonzero(inner)
-        if len(candidates) > num_samples:
-            candidates = np.sort(generator.choice(candidates, num_samples, replace=False))
-        return candidates
+        return sample_pixels(inner, self.masks.fine_faces[np.maximum(face, 0)], num_samples, generator)
 
-    def _photometric(self, drawing: Drawing, pixels: np.ndarray, residual: np.ndarray, gradient: np.ndarray) -> Points:
+    def _photometric(self, drawing: Drawing, pixels: np.ndarray, shares: np.ndarray, blur_px: float) -> Points:
         face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
         two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
         barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
-        error = residual.reshape(-1, 3)[pixels]
-        slope = gradient.reshape(-1, 3, 2)[pixels]
+        error, slope = _image_gradients(drawing.image, drawing.target, blur_px, pixels)
+        in_eye = self.masks.eyeball_faces[face]
+        eye_blur_px = min(blur_px, _EYE_BLUR_PX * self.view.unit_px)
+        if eye_blur_px < blur_px:
+            error[in_eye], slope[in_eye] = _image_gradients(drawing.image, drawing.target, eye_blur_px, pixels[in_eye])
         photo = self.shares.colours * self.weights.photo
-        weight = photo / (3 * max(len(pixels), 1)) / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
+        weight = photo / 3 * shares[:, None] / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
         trust = self.view.frames.pixel_weights(self.frame)
         if trust is not None:
             weight = weight * trust.ravel()[pixels, None]
+        weight[in_eye] *= glint_trust(error[in_eye])[:, None]
         # A colour moves by −slope · (point's motion): metric Σ w s sᵀ, pull −Σ w r s.
         metric = np.einsum("nc,nca,ncb->nab", weight, slope, slope)
         pull = -np.einsum("nc,nca->na", weight * error, slope)
@@ -256,15 +278,29 @@ def _absolute(error: np.ndarray, weight: np.ndarray, smallest: float) -> tuple[n
     return metric, weight * error
 
 
-def _image_gradients(image: np.ndarray, target: np.ndarray, blur_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Residual (h, w, 3) and central-difference slope (h, w, 3, 2) of the render, both blurred."""
+def glint_trust(error: Float[np.ndarray, "pixels 3"]) -> Float[np.ndarray, " pixels"]:
+    """Trust in pixels of eyes, less where they are much brighter than drawn: lights are mirrored there.
+
+    Args:
+        error: Drawn less seen colours.
+    """
+    excess = np.maximum(-error.mean(axis=1) - _GLINT, 0) / _GLINT
+    return 1 / (1 + excess**2)
+
+
+def _image_gradients(
+    image: np.ndarray, target: np.ndarray, blur_px: float, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Residual (n, 3) and central-difference slope (n, 3, 2) of the render at some pixels, both blurred."""
     if blur_px > 0:
         image = cv2.GaussianBlur(image, (0, 0), blur_px)
         target = cv2.GaussianBlur(target, (0, 0), blur_px)
-    slope = np.zeros((*image.shape, 2), np.float32)
-    slope[:, 1:-1, :, 0] = (image[:, 2:] - image[:, :-2]) / 2
-    slope[1:-1, :, :, 1] = (image[2:] - image[:-2]) / 2
-    return image - target, slope
+    height, width = image.shape[:2]
+    row, column = np.divmod(pixels, width)
+    left, right = np.maximum(column - 1, 0), np.minimum(column + 1, width - 1)
+    above, below = np.maximum(row - 1, 0), np.minimum(row + 1, height - 1)
+    across, down = image[row, right] - image[row, left], image[below, column] - image[above, column]
+    return image[row, column] - target[row, column], np.stack([across, down], axis=-1) / 2
 
 
 def _bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:

@@ -28,6 +28,19 @@ class RowStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraStage:
+    """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
+
+    name: str
+    blur_schedule_px: tuple[float, ...]
+    """As of `RowStage`."""
+    round_index: int
+    num_frames: int = 24
+    """Evenly spaced."""
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SharedStage:
     """Adam on shared parameters, rows held."""
 
@@ -66,22 +79,26 @@ class OcclusionStage:
     """Run even when the rounds have converged."""
 
 
-Stage = RowStage | SharedStage | TextureStage | OcclusionStage
+Stage = RowStage | CameraStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
 which does not know them yet move to make up for it (measured: 1.07 mm on the face in place of 0.86)."""
 
+_PLACING_TURNS = 3
+"""Before the rounds of an uncalibrated rig."""
 _ROUNDS = (
     ((6, 5, 4, 3, 2, 1, 0), 3, 0.3),
     ((3, 2, 1, 0), 4, 0.1),
     ((1, 0, 0), 6, 0.03),
+    ((0, 0), 6, 0.01),
+    ((0, 0), 6, 0.01),
 )
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
 
 
 _ROUNDS_OF_KNOWN_IDENTITY = ((6, 5, 4, 3, 2, 1, 0), (1, 0))
-_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES = 120, 96
+_FIRST_LIGHT_PICTURES, _FEWEST_LIGHT_PICTURES, _LIGHT_EPOCHS = 120, 192, 1.5
 _FIRST_LIGHT_RATE = 2e-2
 _CATCH_UP = ((6, 5, 4, 3, 2, 1, 0), (1, 0, 0))
 """Blur schedules of the frames of a long sequence that take no part in the rounds."""
@@ -92,6 +109,7 @@ def default_schedule(
     num_pictures: int,
     *,
     calibrated: bool = False,
+    solved: bool = False,
     components: bool = False,
     long: bool = False,
     known_identity: bool = False,
@@ -102,24 +120,33 @@ def default_schedule(
         config: How many rounds, with or without offsets.
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
         calibrated: Whether the focal length is known.
+        solved: Whether the cameras are those of an uncalibrated rig, as landmarks gave them.
         components: Whether the head's principal components of albedo take part.
         long: Whether what frames share is fitted to some of them alone: the others then catch up before the last rows.
         known_identity: Whether shape, offset and texture are given: light and focal length are all that is left.
     """
     if known_identity:
-        return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, long=long)
+        return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, solved=solved, long=long)
+    colours = ("texture", "light", "gains") if solved else ("texture", "light")
     left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
+    shared += ("gains",) if solved else ()
     longer = max(1.0, 64 / num_pictures)
     first_pictures = _FIRST_PICTURES
     if calibrated:
         first_pictures = min(max(_FIRST_EPOCHS_OF_RIG * num_pictures, _FIRST_PICTURES), _MOST_FIRST_PICTURES)
     stages: list[Stage] = [
-        SharedStage(name="texture_init", optimise=("texture", "light"), num_epochs=first_pictures / num_pictures,
+        SharedStage(name="texture_init", optimise=colours, num_epochs=first_pictures / num_pictures,
                     batch_size=4, texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
+    if solved:
+        stages[1:1] = _placing_stages(num_pictures)
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
+        if solved:
+            stages.append(
+                CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=_PLACING_TURNS + index)
+            )
         stages.append(OcclusionStage(name=f"occlusion_{index}", always=index == 0))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
         stages.append(
@@ -130,6 +157,23 @@ def default_schedule(
     stages.extend(_last_rows(config, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
+
+
+def _placing_stages(num_pictures: int) -> list[Stage]:
+    """Cameras, rows and colours in turn.
+
+    Landmarks leave cameras some degrees off, for they are poor on faces seen from the side; identity and offsets must
+    not learn to make up for that.
+    """
+    stages: list[Stage] = []
+    for turn in range(_PLACING_TURNS):
+        stages += [
+            CameraStage(name=f"cameras_first_{turn}", blur_schedule_px=_ROUNDS[0][0], round_index=turn, always=True),
+            RowStage(name=f"rows_first_{turn}", blur_schedule_px=(3, 1), round_index=0, always=True),
+            SharedStage(name=f"colours_{turn}", optimise=("texture", "light", "gains", "shape"), batch_size=4,
+                        num_epochs=_FIRST_PICTURES / num_pictures, texture_rate=3e-2, always=True),
+        ]  # fmt: skip
+    return stages
 
 
 def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
@@ -145,18 +189,23 @@ def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
 
 
 def _schedule_of_known_identity(
-    config: TrackConfig, num_pictures: int, *, calibrated: bool, long: bool
+    config: TrackConfig, num_pictures: int, *, calibrated: bool, solved: bool, long: bool
 ) -> tuple[Stage, ...]:
     """Light first, then rows and what is left of the shared parameters in turn, rows once more."""
     left = ("light",) if calibrated else ("light", "log_focal")
+    first: tuple[str, ...] = ("light",)
+    if solved:
+        left, first = (*left, "gains"), (*first, "gains")
     stages: list[Stage] = [
-        SharedStage(name="light_init", optimise=("light",), num_epochs=_FIRST_LIGHT_PICTURES / num_pictures,
+        SharedStage(name="light_init", optimise=first, num_epochs=_FIRST_LIGHT_PICTURES / num_pictures,
                     batch_size=4, decay=1.0, colours_only=True, always=True, light_rate=_FIRST_LIGHT_RATE),
     ]  # fmt: skip
     for index, blur in enumerate(_ROUNDS_OF_KNOWN_IDENTITY):
+        if solved:
+            stages.append(CameraStage(name=f"cameras_{index}", blur_schedule_px=blur, round_index=index, always=True))
         stages.append(OcclusionStage(name=f"occlusion_{index}", always=True))
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
-        epochs = max(1.0, _FEWEST_LIGHT_PICTURES / num_pictures)
+        epochs = max(_LIGHT_EPOCHS, _FEWEST_LIGHT_PICTURES / num_pictures)
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
     return (*stages, *_last_rows(config, long=long))
 

@@ -26,6 +26,10 @@ class SharedParameters:
     """Log of the focal length in pixels of the input size, of each group of frames."""
     texture_coefficients: Float[Tensor, " components"] = field(default_factory=lambda: torch.zeros(0))
     """Of the head's principal components of albedo, where the fit uses them (`raytrack.fit.albedo`); else none."""
+    cameras: Float[Tensor, "cameras 3 7"] = field(default_factory=lambda: torch.zeros(0, 3, 7))
+    """Of an uncalibrated rig, as `raytrack.fit.rig.packed` has them; else none."""
+    gains: Float[Tensor, "cameras 3"] = field(default_factory=lambda: torch.zeros(0, 3))
+    """Factor on the light for each of those cameras and channel: exposure and white balance. None for others."""
 
     @classmethod
     def start(
@@ -52,6 +56,15 @@ class SharedParameters:
             light=white_light().repeat(num_lights, 1, 1),
             log_focal=torch.tensor(focal_px, dtype=torch.float32).reshape(-1).log(),
         )
+
+    def light_in(self, group: int, place: int) -> Float[Tensor, "9 3"]:
+        """A group's light as a camera records it.
+
+        Args:
+            group: Of frames.
+            place: The camera's in its rig.
+        """
+        return self.light[group] * self.gains[place] if len(self.gains) else self.light[group]
 
     def to(self, device: torch.device) -> "SharedParameters":
         """The same values on another device."""

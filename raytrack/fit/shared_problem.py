@@ -10,6 +10,7 @@ from torch import Tensor
 
 from raytrack.fit.albedo import AlbedoBasis
 from raytrack.fit.config import Weights
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
@@ -70,6 +71,8 @@ class SharedProblem:
     """Vertices whose silhouettes nothing moves."""
     unaligned_faces: Bool[Tensor, " faces"]
     """Faces whose colours move no geometry; their texture is fitted all the same."""
+    loose: Bool[Tensor, " vertices"]
+    """Vertices whose colours move nothing that frames share: eyeballs, which turn, and the mouth's inside."""
     inside_mouth: Bool[Tensor, " faces"]
     """Faces that only show when the mouth is open."""
     perturbation: RegionPerturbation | None
@@ -77,6 +80,8 @@ class SharedProblem:
     renderer: Renderer
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
+    eye_rings: EyeRings | None = None
+    """Where given, eyeballs keep to one colour around their axis in textures of that size."""
 
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""
@@ -91,9 +96,11 @@ class SharedProblem:
             held_outline=self.held_outline.to(device),
             occluded=self.occluded.to(device),
             unaligned_faces=self.unaligned_faces.to(device),
+            loose=self.loose.to(device),
             inside_mouth=self.inside_mouth.to(device),
             perturbation=perturbation,
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
+            eye_rings=self.eye_rings and self.eye_rings.to(device),
         )
 
     @cached_property

@@ -31,10 +31,11 @@ LEARNING_RATES = {
     "texture": 1e-2,
     "texture_coefficients": 0.1,
     "light": 5e-3,
+    "gains": 5e-3,
 }
 PER_LIGHT, PER_FOCAL = "light", "log_focal"
 """Fields with an entry for each group of frames."""
-_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal")
+_FIELDS = ("shape", "offset", "texture", "texture_coefficients", "light", "log_focal", "cameras", "gains")
 
 
 class SharedOptimiser:
@@ -112,9 +113,11 @@ class SharedOptimiser:
                 moved[name] = adam.step(getattr(shared, name), gradient, scale)
         if "offset" in moved:
             limit = self.problem.offsets.limit_m
-            moved["offset"] = torch.minimum(
-                torch.maximum(moved["offset"] * self.problem.offsets.allowed, -limit), limit
-            )
+            kept = torch.where(self.problem.offsets.allowed > 0, moved["offset"], shared.offset)
+            moved["offset"] = torch.minimum(torch.maximum(kept, -limit), limit)
+        rings = self.problem.eye_rings
+        if rings and "texture" in moved and len(moved["texture"]) == rings.size:
+            moved["texture"] = rings.symmetric(moved["texture"])
         if PER_FOCAL in moved:
             ratio = (moved[PER_FOCAL] - shared.log_focal)[torch.from_numpy(self.problem.groups.focal).to(rows.device)]
             rows = self._face.moved(rows, ratio)
@@ -152,10 +155,18 @@ class SharedOptimiser:
         parameters = FrameParameters.unpack(self._face.moved(own, values["log_ratio"][focal_groups]))
         vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
         lights = values["light"][torch.from_numpy(problem.groups.light[pictures.rows]).to(device)]
-        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp())
+        if len(values["gains"]):
+            lights = lights * values["gains"][pictures.frames.place]
+        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp(), values["cameras"])
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
-        image, fragments = renderer.shade(clip, normals, values["albedo"], lights, target)
+        # What turns or hides inside the head would drag the skin around it along.
+        loose = problem.loose[None, :, None]
+        aligned, aligned_normals = (
+            torch.where(loose, clip.detach(), clip),
+            torch.where(loose, normals.detach(), normals),
+        )
+        image, fragments = renderer.shade(aligned, aligned_normals, values["albedo"], lights, target)
         covered, face = fragments.coverage, fragments.face_index.clamp_min(0).long()
         if problem.has_unaligned_faces:
             # The same colours, with a gradient to texture and light only.
@@ -168,7 +179,7 @@ class SharedOptimiser:
         if problem.perturbation is not None and not pictures.frames.has_matte:
             image = problem.perturbation.apply(image, fragments, generator)
         # Where an outline is held, colours must not move it: over its own target a smaller mesh is always a better one.
-        held = torch.where(problem.held_outline[None, :, None], clip.detach(), clip)
+        held = torch.where(problem.held_outline[None, :, None], clip.detach(), aligned)
         photo = terms.colour_term(renderer.antialias(image, held, fragments), target, trust, covered)
         loss = weights.photo * photo
         if pictures.frames.has_matte:

@@ -12,9 +12,14 @@ from jaxtyping import Bool, Float, Int
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
 from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.camera_fit import FocalPrior, focal_px_of
+from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.eye_centres import centred_eyes
+from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
+from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.identity import Identity
@@ -24,8 +29,9 @@ from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem, RowSolver, solving_order
+from raytrack.fit.row_solver import RowProblem, solving_order
 from raytrack.fit.schedule import (
+    CameraStage,
     FrameChoice,
     OcclusionStage,
     RowStage,
@@ -50,6 +56,8 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_IRIS_SEEN = 0.5
+"""Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
 
 
@@ -77,7 +85,7 @@ class StageRunner:
             usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
         """
         self.views = views
-        self._usual_step_s = usual_step_s
+        self._usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
         self.head = head
         self.config = config
         self.alignment = Alignment.create(head, config)
@@ -87,7 +95,11 @@ class StageRunner:
         self.landmarks = landmark_set(views.first.landmark_set)
         occluded = occluded_vertices(head, config)
         self.landmark_weights = np.stack(
-            [trusted_landmarks(head, seen, occluded, self.landmarks) for seen in views.detected_by_view]
+            [
+                trusted_landmarks(head, seen, occluded, self.landmarks)
+                * iris_trust(views.landmarks_px(view), self.landmarks)
+                for view, seen in enumerate(views.detected_by_view)
+            ]
         )
         """Trust in each view's points, before it is known which of them a rig's cameras see."""
         self.surface = SurfaceModel.create(head)
@@ -100,7 +112,7 @@ class StageRunner:
         self._pictures: dict[bool, Pictures] = {}
         self._unhidden: dict[bool, tuple[HiddenSpots, Pictures]] = {}
         self._search: tuple[int, OcclusionSearch] | None = None
-        self._row_solvers: dict[bool, RowSolver] = {}
+        self._row_solvers: dict[bool, CameraSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
@@ -150,6 +162,7 @@ class StageRunner:
             self.config,
             num_pictures,
             calibrated=self.views.is_rig,
+            solved=self.views.solved,
             components=self.albedo_basis is not None,
             long=self.is_long,
             known_identity=self.identity is not None,
@@ -161,6 +174,8 @@ class StageRunner:
             return len(self._row_blocks(stage, state))
         if isinstance(stage, OcclusionStage):
             return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
+        if isinstance(stage, CameraStage):
+            return 1
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -187,10 +202,14 @@ class StageRunner:
         unit, count = state.units_done, self.num_units(stage, state)
         if count == 0:
             return replace(state, stages_done=state.stages_done + 1)
+        # A look takes no part in the count: a clip in which nothing is hidden is fitted as if nobody had looked.
+        index -= sum(isinstance(earlier, OcclusionStage) for earlier in self.schedule(state)[: index - 1])
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
         elif isinstance(stage, OcclusionStage):
             state = self._look(state, unit, index)
+        elif isinstance(stage, CameraStage):
+            state = self._cameras(stage, state)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -209,6 +228,8 @@ class StageRunner:
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
             error = state.unit_errors[-1]
+            if isinstance(stage, SharedStage) and "offset" in stage.optimise:
+                state = self._with_centred_eyes(state)
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
@@ -235,6 +256,12 @@ class StageRunner:
         stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
 
+    def _with_centred_eyes(self, state: FitState) -> FitState:
+        irises = [point for eye in self.landmarks.eyes for point in eye.iris]
+        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
+        return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
+
     def _rows(self, stage: RowStage, state: FitState, unit: int) -> FitState:
         return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
 
@@ -248,7 +275,21 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _solver(self, state: FitState, frames: FrameChoice) -> RowSolver:
+    def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
+        numbers = np.flatnonzero(self._solved(state, "shared"))
+        chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
+        result = self._solver(state, "shared").solve_cameras(
+            state.rows,
+            with_whole_texture(state.shared, self.albedo_basis),
+            numbers[chosen].tolist(),
+            stage.blur_schedule_px,
+            FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            round_index=stage.round_index,
+        )
+        shared = state.shared.with_values(cameras=result.cameras)
+        return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
+
+    def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
         only_shared, pictures = self._only_shared(frames), self.pictures(state, frames)
         if only_shared not in self._row_solvers:
             problem = RowProblem(
@@ -271,7 +312,7 @@ class StageRunner:
                 num_threads=self.config.num_threads,
                 seed=self.config.seed,
             )
-            self._row_solvers[only_shared] = RowSolver(problem)
+            self._row_solvers[only_shared] = CameraSolver(problem)
         return self._row_solvers[only_shared]
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
@@ -313,7 +354,7 @@ class StageRunner:
                 state.rows,
                 shared,
                 pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
-                ("texture", "light"),
+                ("texture", "light", "gains") if len(shared.gains) else ("texture", "light"),
                 scale=1 - step / total + 0.03,
                 generator=generator,
                 weights=weights,
@@ -339,10 +380,12 @@ class StageRunner:
                 held_outline=self.alignment.held_outline,
                 occluded=self.alignment.occluded,
                 unaligned_faces=self.alignment.unaligned_faces,
+                loose=self.alignment.loose,
                 inside_mouth=self.alignment.inside_mouth,
                 perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
                 renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
                 albedo_basis=self.albedo_basis,
+                eye_rings=EyeRings.create(self.head, self.config.texture_size),
             )
             self._cached_problem = problem.to(self._device)
         return self._cached_problem

@@ -28,11 +28,12 @@ head_sha256         () str              ours: of the head's file
 format_version      () int              ours
 held_out            (T,) bool           ours: frames that what is shared has not seen; absent where there are none
 held_out_cameras    (H,) str            ours: cameras that nothing was fitted to; absent where there are none
-camera_id           (C,) str            ours, calibrated rigs only, as all below
+camera_id           (C,) str            ours, rigs only, as all below
 camera_index        (C,) int            place in the rig
 camera_size         (C, 2) int          h, w
 intrinsics          (C, 3, 3)           pixels, (0, 0) the top-left corner
 cam_from_world      (C, 3, 4)           metres, OpenCV axes
+camera_gains        (C, 3)              factors on the light by channel; only where the cameras were found, not given
 capture_from_world  (3, 3)              from the tracker's world to the calibration's; absent where that is not known
 ==================  ==================  ======================================================================
 """
@@ -88,6 +89,9 @@ class Track:
     """Of the head's principal components of albedo, whose share of `texture` is in it; None where it has none."""
     rig: tuple[RigCamera, ...] = ()
     """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
+    gains: Float[Tensor, "cameras 3"] | None = None
+    """Factors on the light, by camera and channel: how the cameras of an uncalibrated rig differ in exposure and white
+    balance. None for others."""
     group: Int[Tensor, " frames"] | None = None
     """Which stretch between cuts each frame belongs to; None where there are no cuts."""
     lights_per_frame: Float[Tensor, "frames 9 3"] | None = None
@@ -153,9 +157,10 @@ class Track:
             return self.cameras[view].camera
         return monocular_camera(self.focal_px_per_frame, self.size_hw)
 
-    def light_at(self, frame: int) -> Float[Tensor, "9 3"]:
-        """A frame's light."""
-        return self.lights if self.lights_per_frame is None else self.lights_per_frame[frame]
+    def light_at(self, frame: int, view: int = 0) -> Float[Tensor, "9 3"]:
+        """A frame's light as one of the cameras records it."""
+        light = self.lights if self.lights_per_frame is None else self.lights_per_frame[frame]
+        return light if self.gains is None else light * self.gains[view]
 
     def check_head(self, head: HeadModel) -> None:
         """Refuse a head that the track was not made with.
@@ -193,6 +198,8 @@ class Track:
             arrays |= _rig_arrays(self.rig)
         if self.capture_from_world is not None:
             arrays["capture_from_world"] = _floats(self.capture_from_world)
+        if self.gains is not None:
+            arrays["camera_gains"] = _floats(self.gains)
         if self.group is not None:
             arrays["group"] = self.group.numpy().astype(np.int64)
         if self.lights_per_frame is not None:
@@ -277,6 +284,7 @@ class Track:
             head_sha256=str(arrays["head_sha256"]),
             rig=_rig_from_arrays(arrays) if "camera_id" in arrays else (),
             capture_from_world=tensors.get("capture_from_world"),
+            gains=tensors.get("camera_gains"),
             group=torch.from_numpy(arrays["group"].astype(np.int64)) if "group" in arrays else None,
             lights_per_frame=tensors.get("lights_per_frame"),
             focal_px_per_frame=tensors.get("focal_px_per_frame"),

@@ -28,7 +28,9 @@ from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import OcclusionStage, RowStage, SharedStage, Stage
+from raytrack.fit.rig import RigCamera, packed, unpacked
+from raytrack.fit.rig_solver import solved_views
+from raytrack.fit.schedule import CameraStage, OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner, usual_step_s
 from raytrack.fit.track import Track
@@ -69,8 +71,8 @@ def track_sequence(
             same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
-        identity: Shape, offset and albedo, where they are known: they are held, which leaves light, focal length and
-            each frame's own parameters to be found.
+        identity: Shape, offset and albedo, where they are known, in place of those that the configuration names: they
+            are held, which leaves light, focal length and each frame's own parameters to be found.
         checkpoint_folder: Where the state is kept; one found there is continued. The caller keeps one folder per
             combination of input and configuration.
         on_progress: Called after each unit of work.
@@ -89,19 +91,27 @@ def track_sequence(
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
+    if identity is None and config.identity:
+        identity = Identity.load(Path(config.identity))
     if identity is not None:
         identity.check_head(head)
         if config.preset == "vhap":
             raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     with fitting():
+        if sequence.is_unsolved:
+            seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
+            kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
+            cameras = [found.camera for found in solved_views(seen, head, config, kept=kept).rig]
+            whole = sequence = sequence.with_cameras(cameras)
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
         else:
             state = _fit_all(sequence, head, config, identity, checkpoint, on_progress)
+    track = track_of(state, sequence, head, config, identity)
     return replace(
-        track_of(state, sequence, head, config, identity),
-        rig=whole.rig,
+        track,
+        rig=track.rig if sequence.solved else whole.rig,
         size_hw=whole.first.size_hw,
         held_out=torch.from_numpy(held_out) if held_out.any() else None,
         held_out_cameras=config.held_out_cameras,
@@ -233,13 +243,14 @@ def run_stages(
 
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
-    return isinstance(stage, RowStage | SharedStage | OcclusionStage) and not stage.always
+    return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
 
 
 def _landmarks(runner: StageRunner) -> FitState:
     identity = runner.identity
     shape = None if identity is None else identity.shape
-    solution = landmark_stage(runner.views, runner.head, runner.config, runner.landmark_weights, shape)
+    head = runner.head if identity is None else identity.resting_head(runner.head)
+    solution = landmark_stage(runner.views, head, runner.config, runner.landmark_weights, shape)
     rows = interpolate_missing(solution.rows, runner.active, runner.views.group)
     if not bool(torch.isfinite(rows).all()):
         raise NotConvergedError("the landmarks could not be fitted: the detections contradict each other")
@@ -258,7 +269,20 @@ def _landmarks(runner: StageRunner) -> FitState:
         rows_error=float("inf"),
         converged=False,
     )
+    if runner.views.solved:
+        cameras = packed([view.camera for view in runner.views.rig])
+        state = replace(state, shared=shared.with_values(cameras=cameras, gains=torch.ones(len(cameras), 3)))
     return replace(state, first_rows=rows, first_shape=solution.shape) if runner.views.is_rig else state
+
+
+def _rig(shared: SharedParameters, views: SequenceViews) -> tuple[RigCamera, ...]:
+    """The cameras as they are known in the end."""
+    if not len(shared.cameras):
+        return views.rig
+    return tuple(
+        replace(view, camera=unpacked(values, view.camera.size_hw))
+        for view, values in zip(views.rig, shared.cameras, strict=True)
+    )
 
 
 def track_of(
@@ -287,7 +311,8 @@ def track_of(
         tracked=torch.from_numpy(views.detected.copy()),
         head_name=head.name,
         head_sha256=head.asset_sha256,
-        rig=views.rig,
+        gains=shared.gains if len(shared.gains) else None,
+        rig=_rig(shared, views),
     )
 
 

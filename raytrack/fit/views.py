@@ -1,7 +1,7 @@
-"""All views of one sequence: a single camera with unknown focal length, or the calibrated cameras of a rig."""
+"""All views of one sequence: a single camera with unknown focal length, or the cameras of a rig, calibrated or not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from raytrack.fit.groups import numbered
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera
+from raytrack.geometry.camera import Camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +18,23 @@ class SequenceViews:
     """Views of the same timesteps. Frames are numbered as timesteps; views as given."""
 
     observations: tuple[SequenceObservation, ...]
+    solved: bool = False
+    """Whether the cameras were found from what they see."""
 
     @classmethod
     def of(cls, given: SequenceObservation | Sequence[SequenceObservation]) -> "SequenceViews":
         """One view, or several.
 
         Raises:
-            ValueError: There is none; several, or one of them, have no calibration; they differ in their frames or
+            ValueError: There is none; some of them are calibrated and others not; they differ in their frames or
                 landmark sets; two have the same name or the same place in the rig; a calibration is of another size
                 than the view's pictures.
         """
         views: tuple[SequenceObservation, ...] = (given,) if isinstance(given, SequenceObservation) else tuple(given)
         if not views:
             raise ValueError("a sequence needs at least one view")
-        if len(views) > 1 and any(view.calibrated is None for view in views):
-            raise ValueError(f"{len(views)} views: all of them need a calibrated camera")
+        if len({view.calibrated is None for view in views}) > 1:
+            raise ValueError(f"{len(views)} views: either all of them need a calibrated camera, or none")
         first = next(iter(views))
         for number, view in enumerate(views):
             if view.timestep_ids != first.timestep_ids or not np.array_equal(view.timestamps_s, first.timestamps_s):
@@ -66,8 +69,21 @@ class SequenceViews:
 
     @property
     def is_rig(self) -> bool:
-        """Whether the cameras are calibrated."""
+        """Whether the cameras are known: calibrated, or found."""
         return self.first.calibrated is not None
+
+    @property
+    def is_unsolved(self) -> bool:
+        """Whether there are several cameras whose places are not known."""
+        return self.num_views > 1 and not self.is_rig
+
+    def with_cameras(self, cameras: Sequence[Camera]) -> "SequenceViews":
+        """The views of an uncalibrated rig with cameras that were found, one for each."""
+        found = tuple(
+            replace(view, calibrated=RigCamera(index=number, id=view.camera_id or str(number), camera=camera))
+            for number, (view, camera) in enumerate(zip(self.observations, cameras, strict=True))
+        )
+        return replace(self, observations=found, solved=True)
 
     @property
     def rig(self) -> tuple[RigCamera, ...]:
@@ -103,5 +119,8 @@ class SequenceViews:
 
     def name(self, view: int) -> str:
         """What to call a view in messages."""
-        calibrated = self.observations[view].calibrated
-        return f"camera {calibrated.id}" if calibrated is not None else "the camera"
+        observation = self.observations[view]
+        if observation.calibrated is None and self.num_views == 1:
+            return "the camera"
+        given = observation.camera_id or str(view)
+        return f"camera {observation.calibrated.id if observation.calibrated is not None else given}"

@@ -8,6 +8,8 @@ the camera moved closer by a tenth gives 0.37, a cut to elsewhere 0.5 to 1.5.
 A flash is no cut: the picture comes back. Neither is fast motion or a low frame rate: then all neighbours differ.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -15,6 +17,8 @@ SURE_DIFFERENCE = 0.5
 """From here on pictures alone decide."""
 LEAST_DIFFERENCE = 0.3
 """From here on they do together with the face, which must have jumped, come, or gone."""
+SAME_VIEW = 0.25
+"""Up to here a later shot shows what an earlier one did: the camera has come back."""
 LEAST_RATIO = 3.0
 """A cut is so much more than most differences around it."""
 LEAST_JUMP = 0.15
@@ -45,9 +49,23 @@ def find_cuts(
     return candidates.astype(np.int64) + 1
 
 
-def shots(num_frames: int, cuts: Int[np.ndarray, " cuts"]) -> Int[np.ndarray, " frames"]:
-    """The number of the shot that each frame belongs to."""
-    return np.searchsorted(cuts, np.arange(num_frames), side="right").astype(np.int64)
+def shots(
+    thumbnails: UInt8[np.ndarray, "frames height width 3"], cuts: Int[np.ndarray, " cuts"]
+) -> Int[np.ndarray, " frames"]:
+    """The number of the shot that each frame belongs to; a shot that goes on where an earlier one ended has its number.
+
+    Args:
+        thumbnails: Of every frame, in time order.
+        cuts: The first frame of every shot but the first.
+    """
+    numbers = np.zeros(len(thumbnails), np.int64)
+    ends: list[int] = []
+    for first, stop in pairwise([0, *cuts.tolist(), len(thumbnails)]):
+        pictures = _normalised(thumbnails[[first, *ends]])
+        back = _difference(pictures[1:], np.repeat(pictures[:1], len(ends), axis=0)) < SAME_VIEW
+        numbers[first:stop] = numbers[ends[int(np.flatnonzero(back)[-1])]] if back.any() else numbers.max() + bool(ends)
+        ends.append(stop - 1)
+    return numbers
 
 
 def _normalised(thumbnails: np.ndarray) -> Float[np.ndarray, "frames values"]:

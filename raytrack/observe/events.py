@@ -18,7 +18,10 @@ class ClipEvent:
 
 
 def clip_events(
-    num_faces: Int[np.ndarray, " frames"], seen: Bool[np.ndarray, " frames"], shot: Int[np.ndarray, " frames"]
+    num_faces: Int[np.ndarray, " frames"],
+    seen: Bool[np.ndarray, " frames"],
+    shot: Int[np.ndarray, " frames"],
+    cuts: Int[np.ndarray, " cuts"],
 ) -> tuple[ClipEvent, ...]:
     """The events of a clip, in order of their frames.
 
@@ -26,11 +29,9 @@ def clip_events(
         num_faces: Faces found in each frame.
         seen: Whether the person who is tracked is among them.
         shot: Which shot each frame belongs to.
+        cuts: First frames of shots.
     """
-    events = [
-        _event("cut", frame, frame, f"cut at frame {frame}: light and focal length from there on are others")
-        for frame in (np.flatnonzero(np.diff(shot)) + 1).tolist()
-    ]
+    events = [_event("cut", frame, frame, f"cut at frame {frame}") for frame in cuts.tolist()]
     for first, last in _runs(num_faces == 0, shot):
         events.append(_event("no_face", first, last, f"no face in {_frames(first, last)}: {_fate(first, seen, shot)}"))
     for first, last in _runs((num_faces > 0) & ~seen, shot):
@@ -53,14 +54,16 @@ def _frames(first: int, last: int) -> str:
 
 def _fate(frame: int, seen: Bool[np.ndarray, " frames"], shot: Int[np.ndarray, " frames"]) -> str:
     """What becomes of the poses of a run of frames in which the person is not seen."""
-    around = np.flatnonzero(seen & (shot == shot[frame]))
-    if len(around) == 0:
-        return "not tracked, nor anything else of this shot"
-    if around[0] > frame:
-        return "not tracked, the first pose after them is kept"
-    if around[-1] < frame:
+    before, after = np.flatnonzero(seen[:frame]), frame + np.flatnonzero(seen[frame:])
+    shot_before = int(shot[before[-1]]) if len(before) else -1
+    shot_after = int(shot[after[0]]) if len(after) else -1
+    if shot_before >= 0 and shot_before == shot_after:
+        return "interpolated"
+    if shot_before == shot[frame]:
         return "not tracked, the last pose before them is kept"
-    return "interpolated"
+    if shot_after == shot[frame]:
+        return "not tracked, the first pose after them is kept"
+    return "not tracked"
 
 
 def _runs(where: Bool[np.ndarray, " frames"], shot: Int[np.ndarray, " frames"]) -> list[tuple[int, int]]:

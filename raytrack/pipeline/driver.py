@@ -59,7 +59,7 @@ class Driver:
         self._stages = tuple({stage.name: stage for plan in plans for stage in plan.stages}.values())
         self._dependents: dict[int, list[SequencePlan]] = {}
         for plan in plans:
-            for other in plan.waits_for:
+            for other in (*plan.waits_for, *((plan.identity_from,) if plan.identity_from else ())):
                 self._dependents.setdefault(other.order, []).append(plan)
         self._depth = {stage.name: depth for depth, stage in enumerate(self._stages)}
         self._time_limit_factor = time_limit_factor
@@ -128,6 +128,7 @@ class Driver:
             config=plan.configs[stage.name].value,
             fingerprint=plan.fingerprints[stage.name],
             head=plan.head,
+            identity=plan.identity,
             parts={name: plan.part_paths(self._stages[self._depth[name]]) for name in stage.needs},
             chunk=plan.chunk(stage, entry.index),
             cpus=cpus,

@@ -13,6 +13,7 @@ from raytrack.datasets.config import CaptureConfig
 from raytrack.media.config import ExtractConfig
 from raytrack.pipeline.sources import recording_state, source_path
 from raytrack.pipeline.stage import Chunk, StageContext
+from raytrack.tables.keys import rig_names
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
 # ruff: noqa: PLC0415
@@ -32,7 +33,15 @@ def read_recording(sequence: SequenceConfig, extract: ExtractConfig, capture: Ca
         InputError: The footage or what belongs to it is missing or cannot be used.
     """
     key = sequence.key
-    if sequence.is_rig:
+    if sequence.videos:
+        from raytrack.datasets.synchronous import synchronous_sequence
+
+        paths = [source_path(video) for video in sequence.videos]
+        return synchronous_sequence(
+            paths, rig_names(sequence.videos)[1],
+            name=key.sequence, subject=key.subject, dataset=key.dataset, extract=extract,
+        )  # fmt: skip
+    if sequence.is_calibrated:
         from raytrack.datasets.registry import calibrated_recording
 
         return calibrated_recording(

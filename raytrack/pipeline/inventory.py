@@ -23,8 +23,8 @@ class Inventory:
 
 
 def known_keys(out: Path) -> list[SequenceKey]:
-    """Every sequence that a table of the output folder knows of; unions are none."""
-    return sorted({key for key, _ in sequence_folders(out) if not key.is_union})
+    """Every sequence that a table of the output folder knows of; unions and identities are none."""
+    return sorted({key for key, _ in sequence_folders(out) if not (key.is_union or key.is_identity)})
 
 
 def take_inventory(out: Path, key: SequenceKey, stages: tuple[Stage, ...]) -> Inventory:

@@ -55,14 +55,16 @@ def read_sequence(context: StageContext) -> ObservedSequence:
     frames, alphas, landmarks = (context.read(stage) for stage in ("frames", "alphas", "landmarks"))
     rig = rig_cameras(context.read("probe", table="cameras")) if context.sequence.is_rig else ()
     places = [camera.index for camera in rig] or [0]
+    calibrated = bool(rig) and context.sequence.is_calibrated
     found = [_faces_by_frame(_of_camera(landmarks, place), recording["num_frames"]) for place in places]
-    cuts = _cuts([_of_camera(frames, place) for place in places], found)
+    thumbnails = [_thumbnails(_of_camera(frames, place)) for place in places]
+    cuts = _cuts(thumbnails, found)
     chosen = [select_face(faces, cuts.tolist()) for faces in found]
-    if rig:
+    if calibrated:
         chosen = _agreed(found, chosen, rig)
     if not any((of_camera >= 0).any() for of_camera in chosen):
         raise NoFaceError
-    group = shots(recording["num_frames"], cuts)
+    group = shots(thumbnails[0], cuts)
     views = []
     for view, place in enumerate(places):
         ours = _of_camera(frames, place)
@@ -73,7 +75,8 @@ def read_sequence(context: StageContext) -> ObservedSequence:
                 timestamps_s=ours["timestamp_s"].to_numpy(),
                 source_index=ours["source_frame"].to_numpy(),
                 group=group,
-                calibrated=rig[view] if rig else None,
+                calibrated=rig[view] if calibrated else None,
+                camera_id=rig[view].id if rig else "",
                 landmark_set=landmarks["landmark_set"][0].as_py(),
                 **_loaders(context.out, ours, _of_camera(alphas, place)),
                 **_person(landmarks.schema, found[view], chosen[view]),
@@ -81,17 +84,20 @@ def read_sequence(context: StageContext) -> ObservedSequence:
         )
     num_faces = np.max([[len(faces) for faces in of_camera] for of_camera in found], axis=0)
     seen = np.any([of_camera >= 0 for of_camera in chosen], axis=0)
-    return ObservedSequence(views=tuple(views), events=clip_events(num_faces, seen, group))
+    return ObservedSequence(views=tuple(views), events=clip_events(num_faces, seen, group, cuts))
 
 
-def _cuts(frames: Sequence[pa.Table], found: Sequence[_FacesByFrame]) -> np.ndarray:
+def _thumbnails(frames: pa.Table) -> np.ndarray:
+    pixels = np.frombuffer(b"".join(frames["thumbnail"].to_pylist()), np.uint8)
+    return pixels.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
+
+
+def _cuts(thumbnails: Sequence[np.ndarray], found: Sequence[_FacesByFrame]) -> np.ndarray:
     """Frames that begin a shot: of a rig those at which most of its cameras see one."""
-    votes = np.zeros(frames[0].num_rows + 1, np.int64)
-    for ours, faces in zip(frames, found, strict=True):
-        pixels = np.frombuffer(b"".join(ours["thumbnail"].to_pylist()), np.uint8)
-        thumbnails = pixels.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
-        votes[find_cuts(thumbnails, _largest_faces(faces))] += 1
-    return np.flatnonzero(2 * votes > len(frames))
+    votes = np.zeros(len(thumbnails[0]), np.int64)
+    for pictures, faces in zip(thumbnails, found, strict=True):
+        votes[find_cuts(pictures, _largest_faces(faces))] += 1
+    return np.flatnonzero(2 * votes > len(thumbnails))
 
 
 def _largest_faces(by_frame: _FacesByFrame) -> np.ndarray:

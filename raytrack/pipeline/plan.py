@@ -1,6 +1,8 @@
 """What is done and what is left to do, sequence by sequence."""
 
 import enum
+import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +19,9 @@ from raytrack.pipeline.stage import Chunk, Stage, chunks, config_json, fingerpri
 from raytrack.pipeline.truth_check import check_truth
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.store import part_path, read_footer, read_number
+
+IDENTITY_FILE = "identity.npz"
+"""The joint identity of a subject's sequences, in the folder of its name under ``tracks``."""
 
 
 class PartState(enum.Enum):
@@ -69,8 +74,14 @@ class SequencePlan:
     parts: dict[str, list[PartState]] = field(default_factory=dict)
     """State of each stage's items; a stage is missing until it is known how many items it has."""
     waits_for: tuple["SequencePlan", ...] = ()
-    """Plans that must have come as far as `waits_for_stage` before any of this one can begin."""
-    waits_for_stage: str = ""
+    """Plans that must have done `waits_for_stages` before any of this one can begin."""
+    waits_for_stages: tuple[str, ...] = ()
+    passes_over_failed: bool = False
+    """Whether plans are waited for no longer when one of those stages has been given up."""
+    identity: str = ""
+    """File of the subject's identity, where it is known or going to be."""
+    identity_from: "SequencePlan | None" = None
+    """What finds the subject's identity, which stages that use it wait for."""
     others: tuple[Stage, ...] = ()
     """Stages that are not asked for, which may have left results nevertheless."""
     cached: frozenset[str] = frozenset()
@@ -105,7 +116,18 @@ class SequencePlan:
     @property
     def waiting_for(self) -> list["SequencePlan"]:
         """Plans that have not come as far as this one needs."""
-        return [plan for plan in self.waits_for if not plan.stage_done(self.waits_for_stage)]
+        return [plan for plan in self.waits_for if not self._has_come_far_enough(plan)]
+
+    def _has_come_far_enough(self, plan: "SequencePlan") -> bool:
+        if self.passes_over_failed and any(plan.stage_failed(name) for name in self.waits_for_stages):
+            return True
+        return all(plan.stage_done(name) for name in self.waits_for_stages)
+
+    @property
+    def needs_identity(self) -> bool:
+        """Whether a stage is left to do that uses a joint identity."""
+        used = (stage.name for stage in self.stages if stage.uses_identity)
+        return self.identity_from is not None and not all(self.stage_done(name) for name in used)
 
     @property
     def failed(self) -> bool:
@@ -143,7 +165,10 @@ class SequencePlan:
         """Items that can start now."""
         if self.waiting_for:
             return
+        without = self.identity_from is not None and not self.identity_from.finished
         for stage in self.stages:
+            if stage.uses_identity and without:
+                continue
             if all(self.stage_done(name) for name in stage.needs):
                 states = self.parts.get(stage.name, ())
                 yield from ((stage, index) for index, state in enumerate(states) if state is PartState.TODO)
@@ -226,6 +251,7 @@ def plan_sequence(
     order: int,
     digests: Digests,
     others: tuple[Stage, ...] = (),
+    identity_from: SequencePlan | None = None,
 ) -> SequencePlan:
     """Find out what is left to do for one sequence.
 
@@ -237,6 +263,7 @@ def plan_sequence(
         order: Its position in the job.
         digests: What is known of the footage's files.
         others: Stages that are not asked for, likewise in order.
+        identity_from: What finds the subject's identity, where it is a joint one.
 
     Raises:
         AssetError: An asset is not known.
@@ -244,13 +271,7 @@ def plan_sequence(
         InputError: The footage is not there or cannot be read, or its ground truth is of another clip.
     """
     config = config.for_sequence(sequence)
-    fields = frozenset(name for stage in stages for name in stage.sources)
-    sources = source_digests(sequence, fields, digests, config.capture)
-    fingerprints: dict[str, str] = {}
-    for stage in stages:
-        fingerprints[stage.name] = fingerprint(
-            stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints
-        )
+    fingerprints = stage_fingerprints(config, stages, sequence, digests, identity_from)
     plan = SequencePlan(
         out=out,
         order=order,
@@ -260,6 +281,8 @@ def plan_sequence(
         others=others,
         chunk_frames=config.pipeline.chunk_frames,
         head=config.head,
+        identity=config.track.identity if identity_from is None else str(_identity_file(identity_from)),
+        identity_from=identity_from,
         fingerprints=fingerprints,
         configs={
             stage.name: StageConfig(value=stage.reads(config), text=config_json(stage, config)) for stage in stages
@@ -271,6 +294,33 @@ def plan_sequence(
     if sequence.ground_truth and needs_truth and source_path(sequence.ground_truth).exists():
         check_truth(sequence, config.extract, config.capture)
     return plan
+
+
+def stage_fingerprints(
+    config: RunConfig,
+    stages: tuple[Stage, ...],
+    sequence: SequenceConfig,
+    digests: Digests,
+    identity_from: SequencePlan | None = None,
+) -> dict[str, str]:
+    """What stages' results for a sequence depend on; arguments and errors are those of `plan_sequence`.
+
+    The configuration is the one that applies to this sequence.
+    """
+    fields = frozenset(name for stage in stages for name in stage.sources)
+    sources = source_digests(sequence, fields, digests, config.capture)
+    fingerprints: dict[str, str] = {}
+    for stage in stages:
+        found = fingerprint(stage, config, asset_sha256=asset_sha256, source_sha256=sources, upstream=fingerprints)
+        if identity_from is not None and stage.uses_identity:
+            parts = json.dumps([found, identity_from.fingerprints])
+            found = hashlib.sha256(parts.encode()).hexdigest()
+        fingerprints[stage.name] = found
+    return fingerprints
+
+
+def _identity_file(plan: SequencePlan) -> Path:
+    return plan.out / "tracks" / plan.name / IDENTITY_FILE
 
 
 def count_cached(plans: Iterable[SequencePlan]) -> int:

@@ -136,7 +136,7 @@ def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
     sources = {
         source
         for one in kept
-        for source in (one.video, one.masks, one.plate, one.ground_truth, *_recording_paths(one))
+        for source in (one.video, *one.videos, one.masks, one.plate, one.ground_truth, *_recording_paths(one))
         if source
     }
     try:
@@ -152,7 +152,7 @@ def _forget_footage(path: Path, kept: tuple[SequenceConfig, ...]) -> None:
 
 def _recording_paths(sequence: SequenceConfig) -> list[str]:
     """Files and folders that a recording of calibrated cameras is read from."""
-    if not sequence.is_rig:
+    if not sequence.is_calibrated:
         return []
     layout = Layout(kind=sequence.dataset, root=Path(sequence.root))
     # Its own folder even when it is gone: the digests are then all that is known of it.

@@ -99,6 +99,8 @@ def _scores_in_words(entry: Mapping[str, Any]) -> str:
     words = [text.format(entry[name]) for name, text in spelled if entry.get(name) is not None]
     if cameras := entry.get("cameras"):
         words.append(_cameras_in_words(cameras))
+        if entry.get("cameras_solved"):
+            words.append(_solved_in_words(cameras))
     truth = entry.get("ground_truth") or {}
     if truth.get("face_error_mm") is not None:
         words.append(f"truth: face {truth['face_error_mm']:.2f} mm, landmarks {truth['landmark_error_px']:.2f} px")
@@ -113,6 +115,17 @@ def _cameras_in_words(cameras: Mapping[str, Any]) -> str:
         return f"{len(cameras)} camera{plural}"
     worst = max(scored, key=lambda name: scored[name])
     return f"{len(cameras)} cameras, worst {worst} with {cameras[worst]['psnr_db']:.1f} dB"
+
+
+def _solved_in_words(cameras: Mapping[str, Any]) -> str:
+    """What was found out about the cameras, and how well each sees its landmarks explained."""
+    each = [
+        f"{name} f {one['focal_px']:.0f} px"
+        + (f", landmarks {one['landmark_error_px']:.2f} px" if one.get("landmark_error_px") is not None else "")
+        for name, one in cameras.items()
+        if one.get("focal_px") is not None
+    ]
+    return f"cameras solved from the head ({'; '.join(each)})"
 
 
 def _places(out: Path, name: str) -> str:

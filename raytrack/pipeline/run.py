@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from raytrack.pipeline.ray_environment import cluster_address, prepare_environme
 from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
+from raytrack.pipeline.subjects import IDENTITY, joint_subjects, plan_identities
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
 from raytrack.pipeline.unions import UNION, UnionPlans, plan_unions, remove_stale_unions
 from raytrack.pipeline.warm import compile_kernels
@@ -111,16 +113,26 @@ def plan_job(
         others: Stages that are not asked for but may have left results.
     """
     digests = digests or Digests(out / ".work" / DIGESTS_FILE, trust_missing=True)
+    identities = plan_identities(config, out, stages, digests)
     plans: list[SequencePlan] = []
     unreadable: dict[SequenceKey, RaytrackError] = {}
     for order, sequence in enumerate(config.sequences):
         try:
-            plans.append(plan_sequence(out, config, stages, sequence, order, digests, others))
+            identity_from = identities.get(sequence.key)
+            plans.append(plan_sequence(out, config, stages, sequence, order, digests, others, identity_from))
         except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
             unreadable[sequence.key] = error
         except OSError as error:
             unreadable[sequence.key] = _as_output_error(error, out)
+    for identity in identities_of(plans):
+        identity.waits_for = tuple(plan for plan in plans if plan.identity_from is identity)
     return plans, unreadable
+
+
+def identities_of(plans: Sequence[SequencePlan]) -> list[SequencePlan]:
+    """The joint identities that sequences' tracks need, each once."""
+    found = {plan.identity_from.name: plan.identity_from for plan in plans if plan.identity_from is not None}
+    return list(found.values())
 
 
 def _work(
@@ -149,7 +161,7 @@ def _work(
     if not sequential and not address:
         compile_kernels(plans)
     driver = Driver(
-        [*plans, *unions.plans],
+        [*identities_of([plan for plan in plans if plan.needs_identity]), *plans, *unions.plans],
         run_id=run_id,
         time_limit_factor=config.pipeline.time_limit_factor,
         watcher=display or Display.silent(),
@@ -198,7 +210,10 @@ def _outcomes(
 def _failures(out: Path, plan: SequencePlan) -> tuple[FailureRecord, ...]:
     """The latest final failure of each stage that is not done."""
     failures = {**last_failures(out, plan.key, plan.fingerprints), **plan.failures}
-    return tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
+    found = tuple(failure for name, failure in failures.items() if not plan.stage_done(name))
+    if plan.needs_identity and plan.identity_from is not None and not found:
+        return _failures(out, plan.identity_from)
+    return found
 
 
 def _record(out: Path, key: SequenceKey, failure: FailureRecord) -> None:
@@ -226,7 +241,8 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
 def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -> None:
     keys = [sequence.key for sequence in config.sequences]
     keys += config.union_members() if config.union is not None else ()
-    for namesake in remove_namesakes(out, keys, (*stages, UNION)):
+    keys += joint_subjects(config)
+    for namesake in remove_namesakes(out, keys, (*stages, UNION, IDENTITY)):
         logger.warning(
             "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
             namesake.sequence,

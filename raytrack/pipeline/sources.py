@@ -11,6 +11,7 @@ from raytrack.datasets.config import CaptureConfig
 from raytrack.datasets.nersemble_layout import Layout
 from raytrack.errors import InputError
 from raytrack.pipeline.digests import Digests
+from raytrack.tables.keys import rig_names
 
 if TYPE_CHECKING:
     from raytrack.datasets.rig_files import RigFiles
@@ -91,8 +92,10 @@ def source_digests(
         ConfigError: No camera is taken.
         InputError: A file is not there or cannot be read.
     """
-    if sequence.is_rig:
+    if sequence.is_calibrated:
         return _rig_digests(sequence, fields, digests, capture or CaptureConfig())
+    if sequence.videos:
+        return _videos_digests(sequence, fields, digests)
     return {name: content_sha256(getattr(sequence, name), digests) for name in sorted(fields)}
 
 
@@ -103,11 +106,11 @@ def recording_state(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[t
         ConfigError: No camera is taken.
         InputError: Footage or calibration is missing or cannot be used.
     """
-    if sequence.is_rig:
+    if sequence.is_calibrated:
         files = _files_of(sequence, capture)
         paths = (*files.of_pictures, *files.of_plates)
     else:
-        paths = (source_path(sequence.video),)
+        paths = tuple(source_path(video) for video in (sequence.videos or (sequence.video,)))
     states = ((path, path.stat()) for path in paths if path.exists())
     return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in states)
 
@@ -119,7 +122,7 @@ def taken_cameras(sequence: SequenceConfig, capture: CaptureConfig) -> tuple[str
         ConfigError: No camera is taken.
         InputError: Footage or calibration is missing or cannot be used.
     """
-    return tuple(_files_of(sequence, capture).places) if sequence.is_rig else ()
+    return tuple(_files_of(sequence, capture).places) if sequence.is_calibrated else ()
 
 
 def recording_folder(sequence: SequenceConfig) -> Path:
@@ -133,6 +136,20 @@ def _files_of(sequence: SequenceConfig, capture: CaptureConfig) -> "RigFiles":
     from raytrack.datasets.registry import recording_files  # noqa: PLC0415
 
     return recording_files(sequence.dataset, Path(sequence.root), sequence.subject, sequence.sequence, capture)
+
+
+def _videos_digests(sequence: SequenceConfig, fields: frozenset[str], digests: Digests) -> dict[str, str]:
+    """`source_digests` of the videos of an uncalibrated rig."""
+    found = {name: content_sha256(getattr(sequence, name), digests) for name in fields - {"video", "masks"}}
+    if "masks" in fields:
+        found["masks"] = _mask_folders_sha256(sequence.masks, digests)
+    if "video" in fields:
+        # Cameras are called after their videos.
+        names = rig_names(sequence.videos)[1]
+        contents = [content_sha256(video, digests) for video in sequence.videos]
+        parts = [f"{name}\0{content}\0" for name, content in zip(names, contents, strict=True)]
+        found["video"] = hashlib.sha256("".join(parts).encode()).hexdigest()
+    return found
 
 
 def _rig_digests(

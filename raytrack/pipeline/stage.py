@@ -81,6 +81,8 @@ class StageContext:
     """Name or path of the head model; stages that use it have its digest in their fingerprint."""
     parts: Mapping[str, tuple[Path, ...]]
     """The committed parts of each stage before this one, in order."""
+    identity: str = ""
+    """File of the subject's identity, where it is known; likewise."""
     chunk: Chunk | None = None
     """The frames to work on, where the stage is cut into chunks."""
     cpus: int = 1
@@ -167,6 +169,8 @@ class Stage:
     cut: Callable[[Any, SequenceConfig, int], Sequence[tuple[int, int]]] | None = None
     """How all cameras' frames are cut together, where not each camera's into chunks: first frames and those after the
     last, given what the stage reads, the sequence and its number of frames. None: the sequence does not need it."""
+    uses_identity: bool = False
+    """Whether it waits for the joint identity of the subject's sequences, where they have one."""
     compiles: bool = False
     """Whether it runs kernels that are compiled when they are first used on a machine."""
     actor: bool = False

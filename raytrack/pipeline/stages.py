@@ -10,7 +10,7 @@ from raytrack.pipeline.ray_environment import cluster_address
 from raytrack.pipeline.stage import Resources, Stage
 from raytrack.pipeline.stages_footage import EXTRACT, PROBE, SHRINK
 from raytrack.pipeline.stages_observe import LANDMARKS, MATTE
-from raytrack.pipeline.stages_segments import TRACK_SEGMENTS, TRACK_SHARED, head_identity
+from raytrack.pipeline.stages_segments import TRACK_SEGMENTS, TRACK_SHARED, head_identity, identity_digest
 from raytrack.pipeline.stages_track import EXPORT, RENDER, TRACK
 
 _MATTING_NETWORKS = ("auto", "selfie", "rvm", "bgmv2")
@@ -72,6 +72,9 @@ def check_job(config: RunConfig) -> None:
         ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
+    config.check_identity()
+    if config.track.identity:
+        identity_digest(config.track.identity)
     weights_identity(config.matting, config.matting_weights)
     weights_identity(
         resolve_landmark_method(config.landmarks.method, config.landmarks.weights), config.landmarks.weights

@@ -54,20 +54,23 @@ def probe(context: StageContext) -> StageOutput:
 
 def _frame_rate(context: StageContext, source: Any) -> float:
     """Frames per second of the footage, or of the recording of which the footage shows the timesteps."""
-    if context.sequence.is_rig:
+    if context.sequence.is_calibrated:
         return context.config["capture"].fps
     return getattr(source, "average_fps", context.config["extract"].image_fps)
 
 
 def _camera_rows(recording: Any) -> pa.Table:
-    """The calibrated cameras, in the tracker's world."""
+    """The cameras of a rig: in the tracker's world where they are calibrated, else with NaN; none for a single one."""
     from raytrack.datasets.alignment import in_tracker_world
+    from raytrack.datasets.synchronous import unknown_calibration
 
     rows, turn = [], recording.tracker_from_capture
     for camera in recording.cameras:
-        if turn is None:
+        if turn is None and len(recording.cameras) == 1:
             continue
-        calibration = in_tracker_world(camera.calibration, turn)
+        calibration = camera.calibration if turn is None else in_tracker_world(camera.calibration, turn)
+        if calibration is None:
+            calibration = unknown_calibration(recording.size_hw)
         rows.append(
             {
                 "camera": camera.index,

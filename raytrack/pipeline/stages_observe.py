@@ -84,7 +84,7 @@ def _masks(context: StageContext, camera_id: str) -> Path | None:
 def _plate(context: StageContext) -> Any:
     """The clean plate, if there is one: a file, or the picture that a rig's camera took, corrected as its frames."""
     sequence, config = context.sequence, context.config
-    if not sequence.is_rig:
+    if not sequence.is_calibrated:
         return source_path(sequence.plate) if sequence.plate else None
     if config["matting"] not in {"auto", "plate", "bgmv2"}:
         return None

@@ -6,6 +6,7 @@ A shorter sequence has no need of either.
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +46,7 @@ def track_shared(context: StageContext) -> StageOutput:
         observation,
         load_head(context.head),
         tracking_config(context),
+        identity=known_identity(context),
         checkpoint_folder=context.checkpoint_folder,
         on_progress=teller(context),
     )
@@ -70,6 +72,7 @@ def track_segment(context: StageContext) -> StageOutput:
         tracking_config(context),
         state_from_bytes(shared["state"]),
         Segment(start=context.chunk.start, stop=context.chunk.stop),
+        identity=known_identity(context),
         checkpoint_folder=context.checkpoint_folder,
         on_progress=teller(context),
     )
@@ -121,8 +124,34 @@ def tracking_config(context: StageContext) -> TrackConfig:
 
 
 def reads_tracking(config: RunConfig) -> dict[str, Any]:
-    """What of the configuration decides what a track is; the number of threads changes no result."""
-    return {"head": head_identity(config), "track": dataclasses.replace(config.track, num_threads=1)}
+    """What of the configuration decides what a track is; the number of threads changes no result.
+
+    Raises:
+        ConfigError: There is no such head, or a file of an identity cannot be read.
+    """
+    # Where an identity lies is nothing to the result.
+    track = dataclasses.replace(config.track, num_threads=1, identity="")
+    reads = {"head": head_identity(config), "track": track}
+    return {**reads, "identity": identity_digest(config.track.identity)} if config.track.identity else reads
+
+
+def identity_digest(path: str) -> str:
+    """What stands for an identity in fingerprints.
+
+    Raises:
+        ConfigError: Its file cannot be read.
+    """
+    try:
+        return sha256_of(Path(path))
+    except OSError as error:
+        raise ConfigError(f"track.identity {path!r} cannot be read ({error.strerror})") from error
+
+
+def known_identity(context: StageContext) -> Any:
+    """The subject's identity; None where it is to be found."""
+    from raytrack.fit.identity import Identity
+
+    return Identity.load(Path(context.identity)) if context.identity else None
 
 
 def head_identity(config: RunConfig) -> dict[str, str]:
@@ -156,7 +185,8 @@ def _whole(reads: dict[str, Any], sequence: SequenceConfig, num_frames: int) -> 
 
 
 _common = functools.partial(
-    Stage, version=1, code=TRACKING, reads=reads_tracking, assets=head_assets, fan_out="probe", compiles=True,
+    Stage, version=1, code=TRACKING, reads=reads_tracking, assets=head_assets, fan_out="probe",
+    uses_identity=True, compiles=True,
     timeout_s=1800, frame_timeout_s=60,
 )  # fmt: skip
 TRACK_SHARED = _common(

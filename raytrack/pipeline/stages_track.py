@@ -17,11 +17,12 @@ from raytrack.pipeline.stages_segments import (
     head_assets,
     head_identity,
     joined_track,
+    known_identity,
     reads_tracking,
     teller,
     tracking_config,
 )
-from raytrack.pipeline.track_rows import camera_rows, event_rows, scores_row, static_row, track_rows
+from raytrack.pipeline.track_rows import camera_rows, event_rows, scores_row, solved_rows, static_row, track_rows
 from raytrack.tables.schemas import EXPORTS
 
 # The stages' libraries are loaded by the workers that need them, not by the driver.
@@ -51,6 +52,7 @@ def track(context: StageContext) -> StageOutput:
         observed.views,
         head,
         tracking_config(context),
+        identity=known_identity(context),
         checkpoint_folder=context.checkpoint_folder,
         on_progress=teller(context),
     )
@@ -61,10 +63,13 @@ def track(context: StageContext) -> StageOutput:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = save_track(path, fitted, head)
     saved = Track.load(path)
+    also = {"track_static": static_row(saved, track_path(context.name)), "events": event_rows(observed.events)}
+    if context.sequence.videos:
+        also["track_cameras"] = solved_rows(saved)
     return StageOutput(
         rows=track_rows(saved),
         files=tuple(file.relative_to(context.out).as_posix() for file in files),
-        also={"track_static": static_row(saved, track_path(context.name)), "events": event_rows(observed.events)},
+        also=also,
     )
 
 
@@ -174,6 +179,7 @@ TRACK = Stage(
     table="track",
     reads=reads_tracking,
     assets=head_assets,
+    uses_identity=True,
     compiles=True,
     after=(*OBSERVED, "track_shared", "track_segments"),
     actor=True,

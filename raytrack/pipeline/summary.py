@@ -1,6 +1,7 @@
 """`summary.json`: how long everything took and how good it is."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from raytrack.tables.store import part_path, read_footer, read_part
 
 SUMMARY_FILE = "summary.json"
 SCORES_TABLE, CAMERA_SCORES_TABLE = "scores", "camera_scores"
+SOLVED_CAMERAS_TABLE = "track_cameras"
+"""Of uncalibrated rigs: the cameras that were found."""
 SCORES_STAGE = "render"
 EVENTS_TABLE, EVENTS_STAGE = "events", "track"
 
@@ -124,6 +127,12 @@ def sequence_scores(out: Path, key: SequenceKey) -> dict[str, Any]:
             one["camera_id"]: {name: one.get(name) for name in CAMERA_SCORE_NAMES}
             for one in read_part(cameras).to_pylist()
         }
+    solved = part_path(out, SOLVED_CAMERAS_TABLE, key, "track-00000")
+    if solved.is_file() and "cameras" in scores:
+        scores["cameras_solved"] = True
+        for one in read_part(solved).to_pylist():
+            focal_px = math.sqrt(one["intrinsics"][0][0] * one["intrinsics"][1][1])
+            scores["cameras"].setdefault(one["camera_id"], {})["focal_px"] = round(focal_px, 2)
     if row["has_ground_truth"]:
         scores["ground_truth"] = {name: row[f"ground_truth_{name}"] for name in TRUTH_NAMES}
     return scores

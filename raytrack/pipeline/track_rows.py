@@ -8,6 +8,7 @@ import pyarrow as pa
 from raytrack.tables.schemas import (
     CAMERA_SCORE_NAMES,
     CAMERA_SCORES,
+    CAMERAS,
     EVENTS,
     SCORE_NAMES,
     SCORES,
@@ -49,6 +50,22 @@ def static_row(track: Any, path: str) -> pa.Table:
         "texture_size": track.texture.shape[0],
     }
     return pa.Table.from_pylist([row], schema=track_static_schema(len(track.shape)))
+
+
+def solved_rows(track: Any) -> pa.Table:
+    """The cameras of an uncalibrated rig as they were found."""
+    rows = [
+        {
+            "camera": view.index,
+            "camera_id": view.id,
+            "height": view.camera.size_hw[0],
+            "width": view.camera.size_hw[1],
+            "intrinsics": view.camera.intrinsics.tolist(),
+            "cam_from_world": view.camera.cam_from_world.tolist(),
+        }
+        for view in track.rig
+    ]
+    return pa.Table.from_pylist(rows, schema=CAMERAS)
 
 
 def scores_row(scores: dict[str, Any], truth: dict[str, Any] | None) -> pa.Table:

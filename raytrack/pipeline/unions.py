@@ -170,7 +170,7 @@ def _plan(
         fingerprints={UNION.name: made_by},
         configs={UNION.name: StageConfig(value=value, text=config_json(UNION, config))},
         waits_for=members,
-        waits_for_stage=EXPORT_STAGE,
+        waits_for_stages=(EXPORT_STAGE,),
     )
     plan.expand(FolderListings())
     plan.cached = frozenset({UNION.name}) if plan.finished else frozenset()

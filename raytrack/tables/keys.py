@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ _FOOTAGE_SUFFIXES = frozenset(
         *(".hevc", ".h265", ".265", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
     )
 )
+_SEPARATORS = "._+-"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -43,6 +45,11 @@ class SequenceKey:
                 )
 
     @property
+    def is_identity(self) -> bool:
+        """Whether it means the joint identity of the subject's sequences."""
+        return self.sequence == identity_name(self.subject)
+
+    @property
     def is_union(self) -> bool:
         """Whether it means the union of the subject's sequences."""
         return self.sequence == union_name(self.subject)
@@ -55,6 +62,11 @@ class SequenceKey:
 def union_name(subject: str) -> str:
     """What the union of a subject's sequences is called; no sequence may be."""
     return f"union_{subject}"
+
+
+def identity_name(subject: str) -> str:
+    """What the joint identity of a subject's sequences is called; no sequence may be."""
+    return f"identity_{subject}"
 
 
 def safe_name(text: str) -> str:
@@ -74,3 +86,24 @@ def footage_name(source: str) -> str:
     """
     path = Path(os.path.abspath(source.removeprefix("assets:")))  # noqa: PTH100 (links keep their own names)
     return safe_name(path.stem if path.suffix.lower() in _FOOTAGE_SUFFIXES else path.name)
+
+
+def rig_names(sources: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What the videos of a rig are called when nobody names them: all of them together, and the cameras.
+
+    `anna_camL.mp4` and `anna_camR.mp4` are `anna`, of the cameras `camL` and `camR`.
+
+    Args:
+        sources: Paths as job files and command lines have them, two or more.
+    """
+    names = [footage_name(source) for source in sources]
+    same = 0
+    while all(name[same : same + 1] == names[0][same : same + 1] != "" for name in names):
+        same += 1
+    common = names[0][:same]
+    common = common[: max((common.rfind(sign) for sign in _SEPARATORS), default=-1) + 1]
+    cameras = [safe_name(name[len(common) :]) for name in names]
+    shared = safe_name(common.rstrip(_SEPARATORS)) if common.rstrip(_SEPARATORS) else names[0]
+    if any(name == common for name in names) or len({camera.lower() for camera in cameras}) < len(cameras):
+        cameras = [f"{number}" for number in range(len(names))]
+    return shared, tuple(cameras)

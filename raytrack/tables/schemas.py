@@ -70,7 +70,9 @@ CAMERAS = pa.schema(
         pa.field("cam_from_world", vector(3, 4, of=pa.float64()), **_REQUIRED),
     ]
 )
-"""One row per calibrated camera that is taken, by place; of other footage there are none.
+"""One row per camera of a rig that is taken, by place; of other footage there are none.
+
+Of an uncalibrated rig, the table `cameras` has NaN, and the table `track_cameras` what was found.
 
 The calibration is that of the pictures taken: corrected, downsampled and undistorted. Intrinsics are in pixels with
 (0, 0) the top-left corner; `cam_from_world` in metres and OpenCV axes, from the tracker's world: y up, the mean of all
@@ -251,6 +253,15 @@ UNIONS = pa.schema(
 )
 """One row per format of the union of a subject's sequences; `num_train` and the like count frames. The fingerprints are
 those of the members' datasets."""
+
+
+IDENTITIES = pa.schema(
+    [
+        pa.field("path", pa.string(), **_REQUIRED),
+        pa.field("members", pa.list_(pa.string()), **_REQUIRED),
+    ]
+)
+"""One row: the joint identity of a subject's sequences, relative to the output folder, and those that took part."""
 
 
 def to_vectors(values: Shaped[np.ndarray, "rows *shape"], kind: pa.DataType) -> pa.Array:

@@ -40,7 +40,7 @@ _REGIONS = {
     "neck": "neck",
     "bust": "bust: mostly clothes",
 }
-_OFFSETS_MM = {"face": 8.0, "hair": 40.0, "ears": 20.0, "neck": 20.0, "bust": 40.0}
+_OFFSETS_MM = {"face": 8.0, "hair": 30.0, "ears": 12.0, "neck": 12.0, "bust": 25.0}
 
 
 def _colours() -> dict[str, ScoreMeaning]:
@@ -59,9 +59,9 @@ def _outline() -> dict[str, ScoreMeaning]:
         "coverage_whole_share": ScoreMeaning(words="share of the whole matte, clothes included, covered"),
         "overreach_above_chin_share": ScoreMeaning(words="share of the render above the chin, not matte", most=0.03),
         "outline_error_px": ScoreMeaning(words="mean distance of the render's outline and the matte's, above the chin"),
-        "outline_error_face_percent": ScoreMeaning(words="the same in per cent of the face's size", most=2),
+        "outline_error_face_percent": ScoreMeaning(words="the same in per cent of the face's size", most=1.5),
         "outline_bias_face_percent": ScoreMeaning(words="the same with sign: > 0 where the render is larger", most=1),
-        "ring_l1": ScoreMeaning(words="colour error around both outlines; 1 where only one covers a pixel", most=0.5),
+        "ring_l1": ScoreMeaning(words="colour error around both outlines; 1 where only one covers a pixel", most=0.4),
     }
 
 

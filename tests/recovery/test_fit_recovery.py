@@ -279,7 +279,7 @@ def test_colours_of_occluded_parts_move_nothing(scene, occluded):
     batch = PictureBatch(
         frames=view.frames, numbers=chosen, rows=chosen, landmark_weights=view.landmark_weights[chosen]
     )
-    moved, _ = runner._optimiser(LEARNING_RATES, state).step(
+    _, moved, _ = runner._optimiser(LEARNING_RATES, state).step(
         state.rows,
         shared,
         [batch],

@@ -11,6 +11,8 @@ from raytrack.errors import ConfigError, InputError
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.identity import Identity
+from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.schedule import RowStage, default_schedule
 from raytrack.fit.segment_bounds import segment_bounds
 from raytrack.fit.segmented import fit_segment, fit_shared, join_segments
 from raytrack.fit.tracker import track_sequence
@@ -74,8 +76,6 @@ def test_the_shared_frames_of_a_long_sequence_are_spread_over_times_poses_and_gr
 
 
 def blank_observation(count):
-    from raytrack.fit.observation import SequenceObservation
-
     return SequenceObservation(
         size_hw=(300, 300),
         timestep_ids=tuple(f"{k:06d}" for k in range(count)),
@@ -94,7 +94,7 @@ def first(scene):  # noqa: F811
 
 
 def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):  # noqa: F811
-    head, truth, observation = scene
+    head, _, observation = scene
     Identity.of_track(first).save(tmp_path / "identity.npz")
     identity = Identity.load(tmp_path / "identity.npz")
     turned = slice(None, None, -1)
@@ -104,7 +104,7 @@ def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):
         load_alpha=lambda k: observation.load_alpha(NUM_FRAMES - 1 - k),
         landmarks_px=observation.landmarks_px[turned],
     )
-    track = track_sequence(later, head, fast(rounds=3), identity=identity)
+    track = track_sequence(later, head, dataclasses.replace(fast(), rounds=3), identity=identity)
     assert torch.equal(track.shape, first.shape)
     assert torch.equal(track.static_offset, first.static_offset)
     assert torch.equal(track.texture, identity.texture)
@@ -112,18 +112,22 @@ def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):
     projected = track.camera.project(head.landmarks_world(found)).numpy()
     assert np.linalg.norm(projected - later.landmarks_px, axis=-1).mean() < 0.6
     assert abs(track.focal_px / first.focal_px - 1) < 0.02
-    assert (found - truth.flip(0)).norm(dim=-1).mean() < 0.02
-    assert num_steps(later, head, identity) < 0.3 * num_steps(later, head, None)
+    own = head.vertices(first.parameters, first.shape, first.static_offset[0])
+    assert (found - own.flip(0)).norm(dim=-1).mean() < 0.02
+    (steps, iterations), (all_steps, all_iterations) = (effort(later, known) for known in (identity, None))
+    assert steps < 0.5 * all_steps
+    assert iterations < 0.8 * all_iterations
 
 
-def num_steps(observation, head, identity):
-    """Steps of Adam of a whole fit."""
-    from raytrack.fit.stage_runner import StageRunner
-    from raytrack.fit.tracker import _landmarks
-
-    runner = StageRunner(SequenceViews.of(observation), head, fast(rounds=3), identity=identity)
-    state = _landmarks(runner)
-    return sum(runner._num_steps(stage, state) for stage in runner.schedule(state) if hasattr(stage, "num_epochs"))
+def effort(observation, identity):
+    """Steps of Adam of a whole fit, and Gauss–Newton iterations of each frame."""
+    config = dataclasses.replace(fast(), rounds=3)
+    schedule = default_schedule(config, observation.num_frames, known_identity=identity is not None)
+    rows = [stage for stage in schedule if isinstance(stage, RowStage)]
+    steps = sum(
+        round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in schedule if stage not in rows
+    )
+    return steps, sum(len(stage.blur_schedule_px) for stage in rows)
 
 
 def test_segments_with_a_known_identity(scene, first):  # noqa: F811

@@ -135,6 +135,7 @@ def test_tables_show_median_worst_and_all_blinks_together():
 def test_the_gain_of_perturbation_is_in_percent_of_the_error_without():
     text = perturbation_gain([result(hair_outline_px=1.0)], [result(hair_outline_px=4.0)])
     assert text == "hair 4.00 → 1.00 px (75 % less)"
+    assert perturbation_gain([result(neck_outline_px=3.0)], [result(neck_outline_px=2.0)]).endswith("(50 % more)")
 
 
 def test_blocks_of_the_page_are_replaced_and_the_rest_stays():

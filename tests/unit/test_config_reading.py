@@ -46,7 +46,7 @@ def test_values_arrive():
         ({"pipeline": {"cpus": "all"}}, r"pipeline.cpus must be a whole number"),
         ({"pipeline": {"cpus": 0}}, r"pipeline.cpus must be at least 1, got 0"),
         ({"pipeline": {"chunk_frames": 0}}, r"pipeline.chunk_frames must be positive, got 0"),
-        ({"sequences": [{"name": "a"}]}, "job.yaml: a sequence needs either a `video`, or the `root`"),
+        ({"sequences": [{"name": "a"}]}, r"a sequence needs either a `video`, the `videos` of several cameras"),
         ({"sequences": [{"video": "a.mp4", "name": "../a"}]}, r"'../a' cannot name a folder"),
         ({"sequences": [{"video": "x/a.mp4"}, {"video": "y/a.mp4"}]}, r"two sequences are called 'a'"),
         ({"sequences": [{"video": "x/A.mp4"}, {"video": "y/a.mp4"}]}, r"\('A', 'a'\) differ only in case"),

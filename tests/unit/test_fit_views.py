@@ -11,7 +11,7 @@ from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import framings_of_head
 from raytrack.fit.joint_fit import LANDMARK_PRIOR
 from raytrack.fit.landmark_fit import LandmarkFitter
-from raytrack.fit.landmark_stage import _pose_features, starting_rows
+from raytrack.fit.landmark_stage import pose_features, starting_rows
 from raytrack.fit.landmark_targets import LandmarkTargets
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
@@ -182,7 +182,7 @@ def test_turns_of_the_head_are_seen_in_a_world_that_lies_on_its_side():
             size_hw=views.first.size_hw,
         ),
     )  # fmt: skip
-    features = _pose_features(rows, targets, views)
+    features = pose_features(rows, targets, views)
     np.testing.assert_allclose(features[:, :2], own[:, :2], atol=1e-5)
 
 

@@ -36,7 +36,7 @@ def closer(frame: np.ndarray) -> np.ndarray:
 def test_a_cut_is_found_where_it_is(demo, change):
     cut = copies([*demo[:41], *(change(frame) for frame in demo[41:])])
     assert find_cuts(cut).tolist() == [41]
-    assert shots(90, find_cuts(cut)).tolist() == [0] * 41 + [1] * 49
+    assert shots(cut, find_cuts(cut)).tolist() == [0] * 41 + [1] * 49
 
 
 def test_flashes_and_fades_are_no_cuts(demo):
@@ -71,13 +71,26 @@ def test_events_say_what_happens_and_what_becomes_of_it():
     faces = np.array([0, 0, 1, 1, 0, 1, 2, 2, 1, 1, 1, 0])
     seen = np.array([0, 0, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0], bool)
     shot = np.repeat([0, 1], (9, 3))
-    texts = [event.text for event in clip_events(faces, seen, shot)]
+    texts = [event.text for event in clip_events(faces, seen, shot, np.array([9]))]
     assert texts == [
         "no face in frames 0–1: not tracked, the first pose after them is kept",
         "no face in frame 4: interpolated",
         "2 faces in frames 6–7: kept the one seen largest and longest in the clip",
-        "cut at frame 9: light and focal length from there on are others",
-        "somebody else in frames 9–10: not tracked, nor anything else of this shot",
-        "no face in frame 11: not tracked, nor anything else of this shot",
+        "cut at frame 9",
+        "somebody else in frames 9–10: not tracked",
+        "no face in frame 11: not tracked",
     ]
-    assert clip_events(np.ones(5, int), np.ones(5, bool), np.zeros(5, int)) == ()
+    assert clip_events(np.ones(5, int), np.ones(5, bool), np.zeros(5, int), np.zeros(0, int)) == ()
+
+
+def test_a_view_that_comes_back_is_the_same_shot(demo):
+    away = np.tile(np.arange(16, dtype=np.uint8)[:, None, None] * 15, (20, 1, 16, 3))
+    pictures = copies(demo)
+    back = np.concatenate([pictures[:30], away, pictures[38:60], 255 - pictures[60:]])
+    cuts = find_cuts(back)
+    assert cuts.tolist() == [30, 50, 72]
+    numbers = shots(back, cuts)
+    assert numbers.tolist() == [0] * 30 + [1] * 20 + [0] * 22 + [2] * 30
+    seen = numbers != 1
+    texts = [event.text for event in clip_events(seen.astype(int), seen, numbers, cuts)]
+    assert "no face in frames 30–49: interpolated" in texts
