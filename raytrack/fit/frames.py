@@ -64,6 +64,8 @@ class TrackingFrames:
     """Of the whole input pictures; None where the focal length is to be found."""
     place: int = 0
     """Of the camera in its rig."""
+    away_from_edges: bool = False
+    """Whether colours next to the matte's outline are distrusted: what shines through there would be painted."""
     hidden: Mapping[int, UInt8[np.ndarray, "grid grid"]] = field(default_factory=dict)
     """What stands before the head, in the frames where anything does (`raytrack.fit.occlusion`)."""
 
@@ -184,15 +186,19 @@ class TrackingFrames:
         """Trust in each pixel's colour; None without mattes where nothing is hidden.
 
         It is 0 where background shines through the matte's outline, and where something stands before the head. Pixels
-        that are nearly opaque count fully: edges carry much of what can be learnt.
+        that are nearly opaque count fully, for edges carry much of what can be learnt of geometry; but not
+        `away_from_edges`.
         """
         unhidden = self.unhidden(frame)
         if self.matte_steps is None:
             return unhidden
         inside = np.ones(self.size_hw, np.float32)
         if self.matte_valid[frame]:
-            matte = self.matte_steps[frame].astype(np.float32) / 255
-            inside = np.clip((matte - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
+            steps = self.matte_steps[frame]
+            if self.away_from_edges:
+                inside = cv2.erode(steps, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+            else:
+                inside = np.clip((steps.astype(np.float32) / 255 - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
         return inside if unhidden is None else inside * unhidden
 
     def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:

@@ -177,7 +177,7 @@ class Pictures:
             use_mattes=known.has_matte,
         )
         hidden = {index: known.hidden[step] for index, step in enumerate(timesteps.tolist()) if step in known.hidden}
-        return replace(frames, hidden=hidden)
+        return replace(frames, hidden=hidden, away_from_edges=True)
 
     def _batch(self, chosen: Int[np.ndarray, "batch 2"]) -> list[PictureBatch]:
         return [
