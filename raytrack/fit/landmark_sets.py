@@ -33,7 +33,9 @@ class LandmarkSet:
     inner_lips: tuple[int, int]
     """Middle of the upper and of the lower inner lip."""
     gaps: Int[np.ndarray, "pairs 2"]
-    """Pairs across the inner lips and across the eyelids, upper point first."""
+    """Pairs across the inner lips, then across the eyelids, upper point first."""
+    num_lip_gaps: int
+    """How many of them are across the inner lips."""
     open_mouth: float
     """Distance of the inner lips, over the height of the landmarks' box, above which the mouth's inside may be seen."""
     eyes: tuple[EyePoints, ...] = ()
@@ -73,6 +75,7 @@ def _ibug(name: str, outline: tuple[int, ...]) -> LandmarkSet:
         upper=27,
         inner_lips=(62, 66),
         gaps=_IBUG_GAPS,
+        num_lip_gaps=3,
         open_mouth=0.016,
         outline=outline,
     )
@@ -87,6 +90,7 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
         upper=10,
         inner_lips=(13, 14),
         gaps=_FACEMESH_GAPS,
+        num_lip_gaps=7,
         open_mouth=0.012,
         eyes=_FACEMESH_EYES,
     ),
