@@ -33,9 +33,7 @@ class LandmarkSet:
     inner_lips: tuple[int, int]
     """Middle of the upper and of the lower inner lip."""
     gaps: Int[np.ndarray, "pairs 2"]
-    """Pairs across the inner lips, then across the eyelids, upper point first."""
-    num_lip_gaps: int
-    """How many of them are across the inner lips."""
+    """Pairs across the inner lips and across the eyelids, upper point first."""
     open_mouth: float
     """Distance of the inner lips, over the height of the landmarks' box, above which the mouth's inside may be seen."""
     eyes: tuple[EyePoints, ...] = ()
@@ -75,7 +73,6 @@ def _ibug(name: str, outline: tuple[int, ...]) -> LandmarkSet:
         upper=27,
         inner_lips=(62, 66),
         gaps=_IBUG_GAPS,
-        num_lip_gaps=3,
         open_mouth=0.016,
         outline=outline,
     )
@@ -90,7 +87,6 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
         upper=10,
         inner_lips=(13, 14),
         gaps=_FACEMESH_GAPS,
-        num_lip_gaps=7,
         open_mouth=0.012,
         eyes=_FACEMESH_EYES,
     ),

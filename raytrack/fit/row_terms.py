@@ -16,7 +16,6 @@ from torch import Tensor
 from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.lip_trust import inner_lip_trust, opening_trust
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -226,11 +225,9 @@ class ViewTerms:
         return self.camera.project(torch.from_numpy(world.astype(np.float32))).numpy()
 
     def _landmarks(self) -> Points:
-        frames, trust = self.view.frames, self.view.landmark_weights[self.frame]
-        error = self._landmark_positions() - frames.landmarks_px[self.frame]
-        if frames.mouth_open[self.frame]:
-            trust = trust * inner_lip_trust(frames.landmarks)
-        scale = self.shares.landmarks * self.weights.landmark / frames.face_size_px
+        error = self._landmark_positions() - self.view.frames.landmarks_px[self.frame]
+        trust = self.view.landmark_weights[self.frame]
+        scale = self.shares.landmarks * self.weights.landmark / self.view.frames.face_size_px
         metric, pull = _absolute(error, scale * trust / len(trust), SMALLEST_LANDMARK_PX * self.view.unit_px)
         return self.masks.landmark_corners, self.masks.landmark_barycentric, metric, pull
 
@@ -241,8 +238,6 @@ class ViewTerms:
         projected, detected = self._landmark_positions(), frames.landmarks_px[self.frame]
         error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
         trust = np.minimum(trusted[upper], trusted[lower])
-        if frames.mouth_open[self.frame]:
-            trust = trust * opening_trust(projected, detected, frames.landmarks)
         scale = self.shares.landmarks * self.weights.gap / frames.face_size_px
         metric, pull = _absolute(error, scale * trust / len(upper), SMALLEST_GAP_PX * self.view.unit_px)
         return jacobian[upper] - jacobian[lower], metric, pull
