@@ -121,7 +121,7 @@ class CameraSolver(RowSolver):
         matrices = torch.stack([matrix for matrix, _ in parts])
         gradients = torch.stack([gradient for _, gradient in parts])
         for index, row in enumerate(rows):
-            curvature, slope = self.problem.prior.quadratic(row)
+            curvature, slope = self.problem.prior_at(row, numbers[index])
             matrices[index, :columns, :columns] += curvature
             gradients[index, :columns] += slope
         block, right = matrices[:, columns:, columns:].sum(dim=0), gradients[:, columns:].sum(dim=0)

@@ -26,6 +26,8 @@ class Weights:
     """Mean squared expression coefficient."""
     expression_range: float = 3.0
     """Mean squared amount by which expression coefficients leave their range: [0, 1], of a few [-1, 1]."""
+    expression_score: float = 2.0
+    """Mean squared difference of the mouth's expression coefficients to the detector's scores, where there are any."""
     neck: float = 0.3
     jaw: float = 0.3
     eyes: float = 0.03

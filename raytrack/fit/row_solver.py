@@ -24,6 +24,7 @@ from raytrack.fit.groups import FrameGroups
 from raytrack.fit.landmark_sets import LandmarkSet
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.row_terms import Drawing, RowView, SurfaceMasks, ViewShares, ViewTerms, draw
+from raytrack.fit.score_prior import ScorePrior
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import PosedSurface
@@ -57,9 +58,21 @@ class RowProblem:
     """Vertices whose silhouettes are not aligned to the matte: the open edge of the bust, occluded regions."""
     make_renderer: Callable[[], Renderer]
     num_threads: int
+    score_prior: ScorePrior | None = None
+    """Where the frames have expression scores."""
     num_samples: int = 2500
     """Most pixels per view and iteration."""
     seed: int = 0
+
+    def prior_at(
+        self, row: Float[Tensor, " columns"], frame: int
+    ) -> tuple[Float[Tensor, "columns columns"], Float[Tensor, " columns"]]:
+        """Curvature matrix and gradient of what a frame's row should look like."""
+        curvature, slope = self.prior.quadratic(row)
+        if self.score_prior is None:
+            return curvature, slope
+        more, pull = self.score_prior.quadratic(row, frame)
+        return curvature + torch.diag(more), slope + pull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +179,7 @@ class RowSolver:
         for drawn_views, blur_px in zip(turns, blur_schedule_px, strict=True):
             surface = self._pose(setting, row)
             matrix, gradient, error = self._normal_equations(setting, surface, frame, drawn_views, blur_px, generator)
-            curvature, slope = self.problem.prior.quadratic(row)
+            curvature, slope = self.problem.prior_at(row, frame)
             for neighbour, weight in links:
                 curvature = curvature + torch.diag(weight * self._smooth)
                 slope = slope + weight * self._smooth * (row - before[neighbour])

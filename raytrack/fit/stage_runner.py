@@ -40,6 +40,7 @@ from raytrack.fit.schedule import (
     TextureStage,
     default_schedule,
 )
+from raytrack.fit.score_prior import ScorePrior
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
@@ -310,6 +311,7 @@ class StageRunner:
                 ignored_outline=self.alignment.held_outline.numpy(),
                 make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
                 num_threads=self.config.num_threads,
+                score_prior=ScorePrior.create(self.views, self.head, self.config.weights),
                 seed=self.config.seed,
             )
             self._row_solvers[only_shared] = CameraSolver(problem)
