@@ -21,8 +21,8 @@ SAME_VIEW = 0.25
 """Up to here a later shot shows what an earlier one did: the camera has come back."""
 SAME_ROOM, MOST_COLOUR_CHANGE = 0.6, 6.0
 """While the camera was away the head moved on, so up to here too, if the background (most of the picture) has its
-colours still, within so many of 255, and the face its size. Measured over 20 to 40 frames: pictures 0.3 to 0.55, colours
-1 on a steady camera; a camera moved closer by a tenth, 0.37 and 12."""
+colours still, within so many of 255, and the face its size. Measured over 20 to 40 frames of a steady camera: pictures
+0.3 to 0.55, colours 1 to 9; of a camera moved closer by a tenth, 0.37 and 12."""
 MOST_GROWTH = 1.1
 LEAST_RATIO = 3.0
 """A cut is so much more than most differences around it."""

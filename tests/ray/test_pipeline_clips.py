@@ -98,6 +98,7 @@ def run(tmp_path, capsys, frames) -> Tracked:
     out = tmp_path / "out"
     assert cli.main(["run", str(tmp_path / "job.yaml"), "--out", str(out), "--sequential"]) == 0
     head, track = load_head("default"), Track.load(out / "tracks/clip/tracked_params.npz")
+    assert track.static_offset is not None
     vertices = head.vertices(track.parameters, track.shape, track.static_offset[0])
     landmarks = track.frame_cameras().project(head.landmarks_world(vertices)).numpy()
     summary = json.loads((out / "summary.json").read_text())
@@ -128,15 +129,17 @@ def test_a_late_face_that_is_lost_for_twenty_frames(tmp_path, capsys, demo, trut
 
 def test_a_cut_to_a_closer_and_darker_view(tmp_path, capsys, demo, truth):
     zoom, edge = 1.25, round(SIZE * 0.1)
-    closer = [0.6 * cv2.resize(frame[edge:-edge, edge:-edge], (SIZE, SIZE)) for frame in demo[50:66]]
-    done = run(tmp_path, capsys, [*demo[:16], *np.uint8(closer)])
+    closer = [cv2.resize(frame[edge:-edge, edge:-edge], (SIZE, SIZE)) for frame in (0.6 * demo[50:66]).astype(np.uint8)]
+    done = run(tmp_path, capsys, [*demo[:16], *closer])
     zoom = SIZE / (SIZE - 2 * edge)
     expected = np.concatenate([truth[:16], (truth[50:66] - edge) * zoom])
     assert done.errors(np.arange(32), expected).max() < MOST_ERROR
     assert done.track.tracked.all()
     assert done.events == ["cut at frame 16"]
-    assert done.track.group.tolist() == [0] * 16 + [1] * 16
-    light = done.track.lights_per_frame
+    group, light = done.track.group, done.track.lights_per_frame
+    assert group is not None
+    assert light is not None
+    assert group.tolist() == [0] * 16 + [1] * 16
     assert float(light[20, 0].mean() / light[0, 0].mean()) < 0.95, "the light is each view's own"
 
 
