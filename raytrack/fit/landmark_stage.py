@@ -135,8 +135,9 @@ def _joint_fitter(
     views: SequenceViews, head: HeadModel, config: TrackConfig, shape: Float[Tensor, " shapes"] | None = None
 ) -> JointFitter:
     embedding = landmark_set(views.first.landmark_set).embedding
-    known = config.focal_px is not None
-    focal_px = config.focal_px if known else config.focal_ratio * max(views.first.size_hw)
+    focal_px, known = config.focal_px, config.focal_px is not None
+    if focal_px is None:
+        focal_px = config.focal_ratio * max(views.first.size_hw)
     return JointFitter(head, embedding, focal_px, shape, holds_focal=known)
 
 

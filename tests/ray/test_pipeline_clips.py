@@ -128,7 +128,7 @@ def test_a_late_face_that_is_lost_for_twenty_frames(tmp_path, capsys, demo, trut
 
 
 def test_a_cut_to_a_closer_and_darker_view(tmp_path, capsys, demo, truth):
-    zoom, edge = 1.25, round(SIZE * 0.1)
+    edge = round(SIZE * 0.1)
     closer = [cv2.resize(frame[edge:-edge, edge:-edge], (SIZE, SIZE)) for frame in (0.6 * demo[50:66]).astype(np.uint8)]
     done = run(tmp_path, capsys, [*demo[:16], *closer])
     zoom = SIZE / (SIZE - 2 * edge)
