@@ -256,7 +256,8 @@ class ViewTerms:
         # Below the chin clothes reach beyond the mesh, but the mesh may not reach into background.
         above = self.view.frames.above_chin(self.frame)[owner[:, 1], owner[:, 0]]
         outer &= above | (distance < 0)
-        point, distance, vertices, share = point[outer], distance[outer], vertices[outer], share[outer]
+        owner, point, distance = owner[outer], point[outer], distance[outer]
+        vertices, share = vertices[outer], share[outer]
         slope = (
             np.stack([_bilinear(field, point + step) - _bilinear(field, point - step) for step in np.eye(2)], -1) / 2
         )
