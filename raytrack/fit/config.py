@@ -32,12 +32,12 @@ class Weights:
     """Mean squared joint angles (radians)."""
     eyes_apart: float = 1.0
     """Mean squared difference of the two eyes' angles."""
-    smooth_rotation: float = 300.0
-    smooth_translation: float = 3000.0
-    smooth_neck: float = 300.0
-    smooth_jaw: float = 1.0
-    smooth_expression: float = 30.0
-    smooth_eyes: float = 1.0
+    smooth_rotation: float = 30.0
+    smooth_translation: float = 300.0
+    smooth_neck: float = 30.0
+    smooth_jaw: float = 0.1
+    smooth_expression: float = 0.1
+    smooth_eyes: float = 0.1
     """Half the mean squared difference to each neighbouring frame (metres and radians)."""
     offset_laplacian: float = 1e6
     """Mean squared uniform Laplacian of the static offset (metres) at first; later rounds relax it."""
