@@ -152,6 +152,7 @@ def test_the_track_stage_lists_it(tmp_path, monkeypatch, is_flame):
         device="cpu",
         checkpoint_folder=tmp_path,
         parts={"track_segments": ()},
+        sequence=SimpleNamespace(videos=()),
         identity=None,
         read=lambda _: recording,
     )
