@@ -73,6 +73,8 @@ class JobOptions:
     """Take only these of the job's subjects: names, or patterns such as "0*"."""
     sequences: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
     """Take only these of the job's sequences: names, or patterns such as "EMO-*"."""
+    focal_px: Annotated[float | None, _shown("PX")] = None
+    """The camera's focal length in pixels of the input, where it is known."""
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -261,7 +263,7 @@ def job_config(options: JobOptions) -> RunConfig:
 
 def option_overrides(options: JobOptions) -> dict[str, Any]:
     """What the options say, in the shape of a job file; options that were not given say nothing."""
-    track: dict[str, Any] = {"preset": options.preset, "seed": options.seed}
+    track: dict[str, Any] = {"preset": options.preset, "seed": options.seed, "focal_px": options.focal_px}
     track |= {"static_offset": False} if options.no_static_offset else {}
     track |= {"landmarks_only": True} if options.landmarks_only else {}
     track |= {"occluded": list(options.occluded)} if options.occluded else {}

@@ -110,6 +110,9 @@ class TrackConfig:
     identity's file. Shape, offset and albedo are then held, which takes less than half as long."""
     focal_ratio: float = 1.5
     """First guess of focal length over the longer image side."""
+    focal_px: float | None = None
+    """The focal length in pixels of the input pictures, where it is known, throughout a clip of one camera: it is held.
+    Of the default preset; a rig's cameras have their own."""
     seed: int = 0
     """Decides every random choice."""
     num_threads: int = 2
@@ -146,11 +149,18 @@ class TrackConfig:
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
         if self.rounds > 5:
             raise ValueError(f"track.rounds must be at most 5, got {self.rounds}")
+        self._check_focal()
         if self.identity and self.preset == "vhap":
             raise ValueError("track.identity needs the default preset: `vhap` finds its own")
         if self.held_out_every < 0 or self.held_out_every == 1:
             raise ValueError(f"track.held_out_every must be 0, or 2 or more, got {self.held_out_every}")
         if self.held_out_every and (self.preset == "vhap" or self.landmarks_only):
             raise ValueError("track.held_out_every goes with the default preset and with photometry only")
+
+    def _check_focal(self) -> None:
         if not 0.3 <= self.focal_ratio <= 20:
             raise ValueError(f"track.focal_ratio must be between 0.3 and 20, got {self.focal_ratio}")
+        if self.focal_px is not None and not (math.isfinite(self.focal_px) and self.focal_px > 0):
+            raise ValueError(f"track.focal_px must be positive, got {self.focal_px}")
+        if self.focal_px is not None and self.preset == "vhap":
+            raise ValueError("track.focal_px needs the default preset: `vhap` finds its own")

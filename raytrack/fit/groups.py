@@ -6,7 +6,7 @@ Identity, offsets and texture are the same in all groups.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,25 @@ def numbered(group: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:
     _, first, number = np.unique(group, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))
     return order[number.reshape(-1)].astype(np.int64)
+
+
+def joined_to_seen(group: Int[np.ndarray, " frames"], seen: Bool[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:
+    """The same groups but for those in which nothing is seen: their frames belong to the nearest seen frame's.
+
+    A light and a focal length of their own could not be known.
+
+    Args:
+        group: Counted from 0.
+        seen: Frames in which there is something to fit.
+    """
+    numbers = np.flatnonzero(seen)
+    if len(numbers) == 0:
+        return group
+    every = np.arange(len(group))
+    after = np.clip(np.searchsorted(numbers, every), 0, len(numbers) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(every - numbers[before] <= numbers[after] - every, numbers[before], numbers[after])
+    return numbered(np.where(np.isin(group, group[numbers]), group, group[nearest]))
 
 
 def longest(group: Int[np.ndarray, " frames"]) -> int:

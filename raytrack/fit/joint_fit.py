@@ -36,20 +36,27 @@ class JointFitter:
     """Fits a head's identity and rows; what a rig's cameras cannot see of it counts nothing."""
 
     def __init__(
-        self, head: HeadModel, embedding: str, focal_px: float, shape: Float[Tensor, " shapes"] | None = None
+        self,
+        head: HeadModel,
+        embedding: str,
+        focal_px: float,
+        shape: Float[Tensor, " shapes"] | None = None,
+        *,
+        holds_focal: bool = False,
     ) -> None:
         """Prepare a head.
 
         Args:
             head: Carries the landmarks.
             embedding: Which of the head's landmarks are fitted.
-            focal_px: Of an uncalibrated camera, to start from.
+            focal_px: Of an uncalibrated camera, to start from or to hold.
             shape: The identity, where it is known and not to be found.
+            holds_focal: The focal length is known, too.
         """
         self.landmarks = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
         self.visibility = LandmarkVisibility.create(self.landmarks.head, embedding)
         self.focal_px = focal_px
-        self._holds_shape = shape is not None
+        self._holds_shape, self._holds_focal = shape is not None, holds_focal
         self._shape = torch.zeros(head.num_shapes) if shape is None else shape
 
     def first_rows(self, targets: RigTargets) -> Float[Tensor, "frames columns"]:
@@ -71,6 +78,8 @@ class JointFitter:
     def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:
         """The fit at the focal lengths at which the landmarks of each group of frames are explained best."""
         (view,) = targets
+        if self._holds_focal:
+            return self._at_focal(targets, np.full(view.num_groups, self.focal_px))
         groups = np.zeros(len(view.positions_px), np.int64) if view.group is None else view.group
         focals_px = np.full(view.num_groups, self.focal_px)
         known = np.unique(groups)

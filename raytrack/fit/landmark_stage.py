@@ -135,7 +135,10 @@ def _joint_fitter(
     views: SequenceViews, head: HeadModel, config: TrackConfig, shape: Float[Tensor, " shapes"] | None = None
 ) -> JointFitter:
     embedding = landmark_set(views.first.landmark_set).embedding
-    return JointFitter(head, embedding, config.focal_ratio * max(views.first.size_hw), shape)
+    focal_px, known = config.focal_px, config.focal_px is not None
+    if focal_px is None:
+        focal_px = config.focal_ratio * max(views.first.size_hw)
+    return JointFitter(head, embedding, focal_px, shape, holds_focal=known)
 
 
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:

@@ -25,6 +25,8 @@ class RowStage:
     always: bool = False
     """Run even when the rounds have converged."""
     frames: FrameChoice = "shared"
+    steady: bool = False
+    """Pull neighbouring frames together more strongly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ def default_schedule(
     Args:
         config: How many rounds, with or without offsets.
         num_pictures: Pictures of an epoch; few of them need more epochs to come to the same number of steps.
-        calibrated: Whether the focal length is known.
+        calibrated: Whether the cameras are known.
         solved: Whether the cameras are those of an uncalibrated rig, as landmarks gave them.
         components: Whether the head's principal components of albedo take part.
         long: Whether what frames share is fitted to some of them alone: the others then catch up before the last rows.
@@ -128,7 +130,8 @@ def default_schedule(
     if known_identity:
         return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, solved=solved, long=long)
     colours = ("texture", "light", "gains") if solved else ("texture", "light")
-    left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", calibrated)) if without}
+    knows_focal = calibrated or config.focal_px is not None
+    left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", knows_focal)) if without}
     shared = tuple(name for name in ALL_SHARED if name not in left_out)
     shared += ("gains",) if solved else ()
     longer = max(1.0, 64 / num_pictures)
@@ -183,7 +186,14 @@ def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
         name, number = f"catch_up_{index}", config.rounds + 1 + index
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
     stages.append(
-        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
+        RowStage(
+            name="rows_final",
+            blur_schedule_px=(0, 0),
+            round_index=config.rounds,
+            always=True,
+            frames="all",
+            steady=True,
+        )
     )
     return stages
 
@@ -192,7 +202,7 @@ def _schedule_of_known_identity(
     config: TrackConfig, num_pictures: int, *, calibrated: bool, solved: bool, long: bool
 ) -> tuple[Stage, ...]:
     """Light first, then rows and what is left of the shared parameters in turn, rows once more."""
-    left = ("light",) if calibrated else ("light", "log_focal")
+    left = ("light",) if calibrated or config.focal_px is not None else ("light", "log_focal")
     first: tuple[str, ...] = ("light",)
     if solved:
         left, first = (*left, "gains"), (*first, "gains")

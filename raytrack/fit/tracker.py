@@ -82,11 +82,13 @@ def track_sequence(
         InputError: The calibration of a rig contradicts what its cameras see.
         NotConvergedError: The landmarks could not be fitted, or the fit diverged.
         ConfigError: The configuration names a region that the head does not have, or occludes the whole face, or an
-            identity is given to the `vhap` preset.
+            identity is given to the `vhap` preset, or a focal length to a rig.
         ValueError: A picture is not of the observation's size, or the views do not belong together
             (`SequenceViews.of`).
     """
     whole = SequenceViews.of(views)
+    if config.focal_px is not None and whole.num_views > 1:
+        raise ConfigError("track.focal_px is for clips of one camera: leave it out for a rig")
     sequence = without_held_out_cameras(whole, config)
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():

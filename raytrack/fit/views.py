@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from raytrack.fit.groups import numbered
+from raytrack.fit.groups import joined_to_seen, numbered
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera
 from raytrack.geometry.camera import Camera
@@ -92,9 +92,12 @@ class SequenceViews:
 
     @cached_property
     def group(self) -> Int[np.ndarray, " frames"]:
-        """The stretch of the recording that each frame belongs to, counted from 0; the first view knows."""
+        """The stretch of the recording that each frame belongs to, counted from 0; the first view knows.
+
+        A stretch in which no view found the face belongs to its neighbours.
+        """
         given = self.first.group
-        return np.zeros(self.num_frames, np.int64) if given is None else numbered(given)
+        return np.zeros(self.num_frames, np.int64) if given is None else joined_to_seen(numbered(given), self.detected)
 
     @cached_property
     def detected_by_view(self) -> Bool[np.ndarray, "views frames"]:

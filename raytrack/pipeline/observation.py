@@ -64,7 +64,7 @@ def read_sequence(context: StageContext) -> ObservedSequence:
         chosen = _agreed(found, chosen, rig)
     if not any((of_camera >= 0).any() for of_camera in chosen):
         raise NoFaceError
-    group = shots(thumbnails[0], cuts)
+    group = shots(thumbnails[0], cuts, _largest_faces(found[0]))
     views = []
     for view, place in enumerate(places):
         ours = _of_camera(frames, place)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from raytrack.errors import ConfigError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.focal import FaceCentre
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.schedule import default_schedule
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
@@ -60,6 +62,33 @@ def test_a_turning_head_tells_the_focal_length_far_from_the_first_guess(head):
     track = track_sequence(observed(landmarks_px(head, 1100.0)), head, CONFIG)
     assert track.focal_px == pytest.approx(1100, rel=0.1)
     assert track.group is None
+
+
+def test_a_focal_length_that_is_given_is_held(head):
+    points = landmarks_px(head, 600.0)
+    given = dataclasses.replace(CONFIG, focal_px=1100.0)
+    track = track_sequence(observed(points), head, given)
+    assert track.focal_px == pytest.approx(1100, rel=1e-5)
+    vertices = head.vertices(track.parameters, track.shape)
+    error = track.frame_cameras().project(head.landmarks_world(vertices)).numpy() - points
+    assert np.linalg.norm(error, axis=-1).mean() < 4, "distance and identity make up for it"
+    for stage in default_schedule(dataclasses.replace(given, landmarks_only=False), 90):
+        assert "log_focal" not in getattr(stage, "optimise", ())
+    assert any("log_focal" in getattr(stage, "optimise", ()) for stage in default_schedule(CONFIG, 90))
+
+
+@pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
+def test_focal_lengths_without_sense_are_refused(focal_px):
+    with pytest.raises(ValueError, match="focal_px must be positive"):
+        TrackConfig(focal_px=focal_px)
+
+
+def test_a_focal_length_is_refused_where_it_would_not_be_held(head):
+    with pytest.raises(ValueError, match="default preset"):
+        TrackConfig(focal_px=900.0, preset="vhap")
+    view = observed(landmarks_px(head, 600.0))
+    with pytest.raises(ConfigError, match="one camera"):
+        track_sequence((view, view), head, dataclasses.replace(CONFIG, focal_px=900.0))
 
 
 def test_every_shot_has_its_own_focal_length(head):

@@ -36,6 +36,7 @@ def config_of(line: str) -> RunConfig:
         ("--background-color transparent", lambda c: c.export.background_color, "transparent"),
         ("--occluded hair neck_lower", lambda c: c.track.occluded, ("hair", "neck_lower")),
         ("--preset vhap", lambda c: c.track.preset, "vhap"),
+        ("--focal-px 900.5", lambda c: c.track.focal_px, 900.5),
         ("--seed 7", lambda c: c.track.seed, 7),
         ("--target-fps 12.5", lambda c: c.extract.target_fps, 12.5),
         ("--cpus 1", lambda c: c.pipeline.cpus, 1),

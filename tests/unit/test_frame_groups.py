@@ -13,7 +13,7 @@ from raytrack.export.config import ExportConfig
 from raytrack.export.formats import write_dataset
 from raytrack.export.scores import jitter_px
 from raytrack.fit.checkpoint import Checkpoint, FitState
-from raytrack.fit.groups import longest, numbered
+from raytrack.fit.groups import joined_to_seen, longest, numbered
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.key_frames import key_frames_of_groups
 from raytrack.fit.painting import FramePainter
@@ -36,6 +36,14 @@ def track_with_a_cut() -> Track:
 def test_groups_are_counted_in_the_order_of_their_appearance():
     assert numbered(np.array([7, 7, 3, 9, 3])).tolist() == [0, 0, 1, 2, 1]
     assert longest(np.array([0, 1, 1, 2, 2])) == 1
+
+
+def test_a_group_in_which_nothing_is_seen_joins_its_neighbours():
+    group, seen = np.repeat([0, 1, 2, 3], 4), np.zeros(16, bool)
+    seen[[5, 6, 12, 13]] = True
+    assert joined_to_seen(group, seen).tolist() == [0] * 10 + [1] * 6
+    assert joined_to_seen(group, ~np.zeros(16, bool)).tolist() == group.tolist()
+    assert joined_to_seen(group, np.zeros(16, bool)).tolist() == group.tolist()
 
 
 def test_nothing_is_taken_from_beyond_a_cut():

@@ -94,3 +94,18 @@ def test_a_view_that_comes_back_is_the_same_shot(demo):
     seen = numbers != 1
     texts = [event.text for event in clip_events(seen.astype(int), seen, numbers, cuts)]
     assert "no face in frames 30–49: interpolated" in texts
+
+
+def test_a_view_that_comes_back_when_the_head_has_moved_on_is_the_same_shot(demo):
+    away = np.full((20, 16, 16, 3), 128, np.uint8)
+    with np.load(assets.asset_path("demo/ground_truth.npz")) as archive:
+        face = archive["landmarks_px"].astype(np.float32)
+    face[20:40] = np.nan
+    pictures = copies(demo)
+    interrupted = np.concatenate([pictures[:20], away, pictures[40:]])
+    cuts = find_cuts(interrupted, face)
+    assert cuts.tolist() == [20, 40]
+    assert shots(interrupted, cuts, face).tolist() == [0] * 20 + [1] * 20 + [0] * 50
+    zoomed = np.concatenate([pictures[:20], away, copies([closer(frame) for frame in demo[40:]])])
+    face[40:] = (face[40:] - 224) * 1.2 + 224
+    assert shots(zoomed, cuts, face).tolist() == [0] * 20 + [1] * 20 + [2] * 50
