@@ -49,7 +49,7 @@ from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 
 _CONVERGED = 0.003
-"""Relative decrease of the mean colour error from round to round below which further rounds are skipped."""
+"""Relative change of the mean colour error from round to round below which further rounds are skipped."""
 _FEWEST_LANDMARKS = 20
 _PICTURES_PER_UNIT = 64
 _PICTURES_PER_LOOK = 256
@@ -224,7 +224,8 @@ class StageRunner:
         if True in self._pictures:
             state = replace(state, mattes_refused=not self._pictures[True].has_mattes)
         if isinstance(stage, RowStage):
-            stalled = stage.round_index > 0 and state.rows_error - error < _CONVERGED * state.rows_error
+            # An error that rises is no sign of rest: offsets that were just freed can cost rows something at first.
+            stalled = stage.round_index > 0 and abs(state.rows_error - error) < _CONVERGED * state.rows_error
             rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
