@@ -21,6 +21,8 @@ from raytrack.geometry.camera import Camera, monocular_camera
 logger = logging.getLogger(__name__)
 MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
+_TRANSPARENT, _OPAQUE = 0.3, 0.8
+"""Cleaned mattes between which trust in a pixel's colour rises from none to full."""
 DISTANCE_LIMIT_PX = 7.0
 _DISTANCE_STEPS = 16
 _MATTE_ON_FACE = 0.5
@@ -181,14 +183,16 @@ class TrackingFrames:
     def pixel_weights(self, frame: int) -> Float[np.ndarray, "height width"] | None:
         """Trust in each pixel's colour; None without mattes where nothing is hidden.
 
-        It is 0 where background shines through the matte's outline, and where something stands before the head.
+        It is 0 where background shines through the matte's outline, and where something stands before the head. Pixels
+        that are nearly opaque count fully: edges carry much of what can be learnt.
         """
         unhidden = self.unhidden(frame)
         if self.matte_steps is None:
             return unhidden
         inside = np.ones(self.size_hw, np.float32)
         if self.matte_valid[frame]:
-            inside = cv2.erode(self.matte_steps[frame], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+            matte = self.matte_steps[frame].astype(np.float32) / 255
+            inside = np.clip((matte - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
         return inside if unhidden is None else inside * unhidden
 
     def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:

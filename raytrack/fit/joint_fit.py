@@ -58,7 +58,8 @@ class JointFitter:
 
     def fit(self, targets: RigTargets) -> JointFit:
         """Rows and identity together, unless that is known, and the focal length of an uncalibrated camera."""
-        if targets[0].calibrated is not None:
+        if targets[0].calibrated is not None or self._holds_shape:
+            # A known identity cannot make up for a wrong focal length, which is then found like the rows.
             rows = self.first_rows(targets)
             visible = self.visible(targets, rows, self.focal_px)
             return JointFit(

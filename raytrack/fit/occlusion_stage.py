@@ -64,11 +64,9 @@ class OcclusionSearch:
         frames, shared, renderer = self._pictures.row_views[place].frames, self._shared, self._renderer
         row = FrameParameters.unpack(self._rows[timestep : timestep + 1])
         vertices = self._head.vertices(row, shared.shape, shared.offset)
-        light, focal_px = (
-            shared.light[self._groups.light[timestep]],
-            shared.log_focal[self._groups.focal[timestep]].exp(),
-        )
-        clip, target = frames.camera(focal_px).clip(vertices), frames.targets([timestep])
+        light = shared.light_in(int(self._groups.light[timestep]), frames.place)
+        focal_px = shared.log_focal[self._groups.focal[timestep]].exp()
+        clip, target = frames.camera(focal_px, shared.cameras).clip(vertices), frames.targets([timestep])
         normals = renderer.vertex_normals(vertices)
         image, fragments = renderer.shade(clip, normals, shared.texture, light[None], target)
         mean = float((image - target).abs().sum() / (3 * fragments.coverage.sum().clamp_min(1)))

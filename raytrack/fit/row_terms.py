@@ -249,12 +249,15 @@ class ViewTerms:
         owner, other = edges.owner_px.numpy(), edges.other_px.numpy()
         vertices, share = edges.vertices.numpy(), edges.edge_weight.numpy()
         outer = face[other[:, 1], other[:, 0]] < 0
-        outer &= self.view.frames.above_chin(self.frame)[owner[:, 1], owner[:, 0]]
         outer &= ~self.masks.ignored_outline[vertices].any(axis=1)
-        owner, other, vertices, share = owner[outer], other[outer], vertices[outer], share[outer]
-        crossing = edges.crossing.numpy()[outer, None]
+        crossing = edges.crossing.numpy()[:, None]
         point = owner * (1 - crossing) + other * crossing
         distance = _bilinear(field, point)
+        # Below the chin clothes reach beyond the mesh, but the mesh may not reach into background.
+        above = self.view.frames.above_chin(self.frame)[owner[:, 1], owner[:, 0]]
+        outer &= above | (distance < 0)
+        owner, point, distance = owner[outer], point[outer], distance[outer]
+        vertices, share = vertices[outer], share[outer]
         slope = (
             np.stack([_bilinear(field, point + step) - _bilinear(field, point - step) for step in np.eye(2)], -1) / 2
         )

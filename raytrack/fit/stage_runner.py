@@ -208,6 +208,8 @@ class StageRunner:
         unit, count = state.units_done, self.num_units(stage, state)
         if count == 0:
             return replace(state, stages_done=state.stages_done + 1)
+        # A look takes no part in the count: a clip in which nothing is hidden is fitted as if nobody had looked.
+        index -= sum(isinstance(earlier, OcclusionStage) for earlier in self.schedule(state)[: index - 1])
         if isinstance(stage, RowStage):
             state = self._rows(stage, state, unit)
         elif isinstance(stage, CameraStage):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from raytrack.assets import asset_path
+from raytrack.head.asset_format import read_head
 from raytrack.head.library import load_head
 from raytrack.head.parameters import NUM_POSE, FrameParameters
 
@@ -28,7 +29,8 @@ def builder(repository: Path) -> Iterator[None]:
 def test_vertices_equal_the_numpy_reference():
     from build_head.model import Head
 
-    head, reference = load_head(), Head.load(asset_path("head/head.npz"))
+    path = asset_path("head/head.npz")
+    head, reference = read_head(path), Head.load(path)
     parameters = FrameParameters.unpack(0.3 * torch.randn(3, NUM_POSE + head.num_expressions))
     shape = torch.randn(head.num_shapes)
     vertices = head.vertices(parameters, shape).numpy()

@@ -12,7 +12,7 @@ from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, default_schedule
+from raytrack.fit.schedule import RowStage, SharedStage, TextureStage, default_schedule
 from raytrack.fit.segment_bounds import segment_bounds
 from raytrack.fit.segmented import fit_segment, fit_shared, join_segments
 from raytrack.fit.tracker import track_sequence
@@ -124,9 +124,8 @@ def effort(observation, identity):
     config = dataclasses.replace(fast(), rounds=3)
     schedule = default_schedule(config, observation.num_frames, known_identity=identity is not None)
     rows = [stage for stage in schedule if isinstance(stage, RowStage)]
-    steps = sum(
-        round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in schedule if stage not in rows
-    )
+    others = [stage for stage in schedule if isinstance(stage, SharedStage | TextureStage)]
+    steps = sum(round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in others)
     return steps, sum(len(stage.blur_schedule_px) for stage in rows)
 
 

@@ -114,7 +114,10 @@ def test_a_job_lists_every_sequence(tmp_path):
         ("{dataset: nersemble-v1, root: data, subject: 074}", "subject must be text, got 60"),
         ("{dataset: nersemble-v3, root: data}", "nersemble-v1 or nersemble-v2, got 'nersemble-v3'"),
         ("{root: data}", "nersemble-v1 or nersemble-v2, got 'monocular'"),
-        ("{dataset: nersemble-v1, root: data, video: a.mp4}", "either a `video`, or the `root`"),
+        (
+            "{dataset: nersemble-v1, root: data, video: a.mp4}",
+            "either a `video`, the `videos` of several cameras, or the `root`",
+        ),
         ("{video: a.mp4, sequence: EMO-1}", "needs the `root` of a dataset"),
         ("{dataset: nersemble-v1, root: elsewhere}", "no such folder"),
         ("{dataset: nersemble-v1, root: data, name: one}", "cannot all be called 'one'"),

@@ -36,7 +36,7 @@ def test_only_what_uses_a_gpu_asks_for_one() -> None:
     asking = {name for name, stage in stages("cuda", matting="plate").items() if stage.resources.gpus}
     assert asking == {"landmarks"}
     asking = {name for name, stage in stages("cpu", renderer="nvdiffrast").items() if stage.resources.gpus}
-    assert asking == {"track", "render"}
+    assert asking == {"track_shared", "track", "render"}
 
 
 def test_the_device_is_no_part_of_what_a_result_depends_on() -> None:

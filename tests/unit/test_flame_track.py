@@ -140,7 +140,8 @@ def test_the_track_stage_lists_it(tmp_path, monkeypatch, is_flame):
     track = flame_track(model) if is_flame else make_track(NUM_FRAMES)
     monkeypatch.setattr("raytrack.fit.tracker.track_sequence", lambda *_, **__: track)
     monkeypatch.setattr("raytrack.head.library.load_head", lambda _: model)
-    monkeypatch.setattr("raytrack.pipeline.observation.read_views", lambda _: ())
+    observed = SimpleNamespace(views=(), events=())
+    monkeypatch.setattr("raytrack.pipeline.observation.read_sequence", lambda _: observed)
     recording = pa.table({"capture_from_tracker": pa.array([None], pa.list_(pa.list_(pa.float32())))})
     context = SimpleNamespace(
         out=tmp_path,
@@ -150,6 +151,9 @@ def test_the_track_stage_lists_it(tmp_path, monkeypatch, is_flame):
         cpus=1,
         device="cpu",
         checkpoint_folder=tmp_path,
+        parts={"track_segments": ()},
+        sequence=SimpleNamespace(videos=()),
+        identity=None,
         read=lambda _: recording,
     )
     made = stages_track.track(context)  # pyright: ignore[reportArgumentType]

@@ -57,7 +57,11 @@ def test_lists_say_the_same(load):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("p.csv", "video,nmae\na.mp4,a\n", r"p\.csv:1: unknown column 'nmae'; known: video, name, dataset, root"),
+        (
+            "p.csv",
+            "video,nmae\na.mp4,a\n",
+            r"p\.csv:1: unknown column 'nmae'; known: video, videos, name, dataset, root",
+        ),
         ("p.csv", "a,b\n", r"p\.csv:1: unknown columns 'a', 'b'"),
         ("p.csv", "video,video\n", r"p\.csv:1: there are two columns video"),
         ("p.csv", "video\na.mp4\nb.mp4,b\n", r"p\.csv:3: 2 cells under 1 columns"),

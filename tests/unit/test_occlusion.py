@@ -203,5 +203,5 @@ def test_hidden_pixels_count_nothing_and_the_rest_as_before():
 def test_every_round_begins_with_a_look():
     stages = default_schedule(TrackConfig(), 90)
     before_rows = [stages[index - 1] for index, stage in enumerate(stages) if isinstance(stage, RowStage)]
-    assert len(before_rows) == 4
+    assert len(before_rows) == TrackConfig().rounds + 1
     assert all(isinstance(stage, OcclusionStage) for stage in before_rows)
