@@ -56,7 +56,7 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
-_LANDMARKS_OF_SOLVED_RIG = 4.0
+_LANDMARKS_OF_SOLVED_RIG = 3.0
 """Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
 little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
