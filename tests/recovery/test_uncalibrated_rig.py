@@ -75,7 +75,7 @@ def test_landmarks_alone_place_the_cameras(by_landmarks):
 
 
 def test_colours_find_the_focal_length():
-    # From a first guess little more than half of it. Four timesteps tell it only roughly: 13 to 32 % were measured.
+    # From a first guess little more than half of it. Four timesteps tell it only roughly: up to 32 % off was measured.
     config = dataclasses.replace(CONFIG, focal_ratio=1.5)
     views = SequenceViews.of([uncalibrated(number) for number in TAKEN])
     found = solved_views(views, head(), config, photo_error=partial(photo_error_of_cameras, head()))
