@@ -45,6 +45,8 @@ class FocalPrior:
 
     first_px: tuple[float, ...]
     """First guess of each camera's."""
+    weight: float = FOCAL_PRIOR_WEIGHT
+    """Per squared mean log ratio to the first guess."""
 
     def quadratic(
         self, cameras: Sequence[Camera]
@@ -53,7 +55,7 @@ class FocalPrior:
         logs = torch.tensor([focal_px_of(camera) for camera in cameras]).log() - torch.tensor(self.first_px).log()
         count = len(logs)
         same = torch.full((count, count), 1 / count)
-        matrix = FOCAL_PRIOR_WEIGHT / count * same + FOCAL_SPREAD_WEIGHT / count * (torch.eye(count) - same)
+        matrix = self.weight / count * same + FOCAL_SPREAD_WEIGHT / count * (torch.eye(count) - same)
         return float(logs @ matrix @ logs), 2 * matrix, 2 * matrix @ logs
 
 

@@ -95,7 +95,7 @@ class JointFitter:
         fits = [self._at_focal(targets, self.focal_px * ratio) for ratio in _FOCAL_RATIOS]
         prior = FOCAL_PRIOR_WEIGHT * np.log(_FOCAL_RATIOS) ** 2
         costs = np.array([fit.cost for fit in fits]) + len(fits[0].rows) * prior
-        return self.focal_px * _lowest(np.log(_FOCAL_RATIOS), costs)
+        return self.focal_px * lowest(np.log(_FOCAL_RATIOS), costs)
 
     def _at_focal(self, targets: RigTargets, focal_px: Focals) -> LandmarkSolution:
         rows = initial_rows(self.landmarks.head, self._shape, targets, focal_px)
@@ -129,7 +129,7 @@ class JointFitter:
         return self.landmarks.errors_percent(fit.targets, found.rows, found.shape, found.focal_px)
 
 
-def _lowest(log_ratios: Float[np.ndarray, " values"], costs: Float[np.ndarray, " values"]) -> float:
+def lowest(log_ratios: Float[np.ndarray, " values"], costs: Float[np.ndarray, " values"]) -> float:
     """The ratio at the lowest point of the parabola through the lowest value and its neighbours."""
     middle = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
     near = slice(middle - 1, middle + 2)

@@ -19,13 +19,14 @@ from raytrack.fit.camera_fit import CameraFitter, CameraSolution, FocalPrior, fo
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.joint_fit import LANDMARK_PRIOR
 from raytrack.fit.key_frames import choose_key_frames
-from raytrack.fit.landmark_check import IMPOSSIBLE_PERCENT
+from raytrack.fit.landmark_fit import FOCAL_PRIOR_WEIGHT
 from raytrack.fit.landmark_pose import initial_rows
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.landmark_stage import agreeing_views, pose_features, targets_of
 from raytrack.fit.landmark_targets import RigTargets, select
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.rig import packed, unpacked
+from raytrack.fit.rig_focal import PhotoError, best_factor
 from raytrack.fit.rig_start import head_poses, relative_cameras
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.views import SequenceViews
@@ -39,7 +40,9 @@ _KEY_FRAMES = 2
 _FEWEST_PER_VIEW = 6
 _RARELY = 10
 """A camera that sees the face at fewer timesteps is mentioned."""
-_SUSPICIOUS_PERCENT = 8.0
+_SUSPICIOUS_PERCENT, _IMPOSSIBLE_PERCENT = 5.0, 10.0
+"""Of the face. Cameras that may stand anywhere fit what they see to 1 or 2 percent."""
+_HELD_FOCAL_WEIGHT = 100.0
 
 
 def solved_views(
@@ -48,6 +51,7 @@ def solved_views(
     config: TrackConfig,
     *,
     kept: Path | None = None,
+    photo_error: PhotoError | None = None,
 ) -> SequenceViews:
     """The views with the cameras that their landmarks give; other views as they are.
 
@@ -56,6 +60,7 @@ def solved_views(
         head: The head model.
         config: Number of key frames, first guess of the focal length.
         kept: A file that keeps the cameras: an interrupted fit goes on with the very same ones.
+        photo_error: Decides between focal lengths (`raytrack.fit.rig_focal`); without it landmarks do.
 
     Raises:
         InputError: A camera cannot be placed, or no head can be where all cameras see one.
@@ -64,17 +69,35 @@ def solved_views(
         return views
     cameras = _read(kept, views) if kept is not None and kept.is_file() else None
     if cameras is None:
-        cameras = solve_cameras(views, head, config)
+        cameras = _placed_cameras(views, head, config, photo_error)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_npz(kept, {"cameras": packed(cameras).numpy()})
     return views.with_cameras(cameras)
 
 
+def _placed_cameras(
+    views: SequenceViews, head: HeadModel, config: TrackConfig, photo_error: PhotoError | None
+) -> tuple[Camera, ...]:
+    if photo_error is None:
+        return solve_cameras(views, head, config)
+    # What cannot be placed is refused before anything is tried.
+    solve_cameras(views, head, config, tell=False)
+
+    def place(factor: float, *, tell: bool = False) -> tuple[Camera, ...]:
+        guess = replace(config, focal_ratio=factor * config.focal_ratio)
+        return solve_cameras(views, head, guess, hold_focal=True, tell=tell)
+
+    return place(best_factor(views, config, place, photo_error), tell=True)
+
+
 def solve_cameras(
     views: SequenceViews,
     head: HeadModel,
     config: TrackConfig,
+    *,
+    hold_focal: bool = False,
+    tell: bool = True,
 ) -> tuple[Camera, ...]:
     """Place the cameras of a rig by landmarks.
 
@@ -82,6 +105,8 @@ def solve_cameras(
         views: Several views without calibration.
         head: The head model.
         config: Number of key frames, first guess of the focal length.
+        hold_focal: Keep the cameras' mean focal length near that, and refuse no cameras that contradict each other.
+        tell: Say where the cameras are, and warn of what does not fit together.
 
     Raises:
         InputError: A camera never sees the face at the same time as the others, or the cameras contradict each other.
@@ -102,8 +127,13 @@ def solve_cameras(
     targets = _with_cameras(everything, first)
     chosen = _key_frames(solver, targets, config.num_key_frames)
     key_targets = select(targets, chosen)
-    found = solver.solve(key_targets, FocalPrior(first_px=focals_px), reference)
-    solver.check(found, key_targets)
+    weight = _HELD_FOCAL_WEIGHT if hold_focal else FOCAL_PRIOR_WEIGHT
+    found = solver.solve(key_targets, FocalPrior(first_px=focals_px, weight=weight), reference)
+    errors = solver.errors_percent(found, key_targets)
+    if not hold_focal:
+        _refuse_contradictions(views, errors)
+    if tell:
+        _tell(views, found.cameras, errors)
     return found.cameras
 
 
@@ -131,40 +161,56 @@ class _Solver:
             for view in targets
         )
 
-    def check(self, found: CameraSolution, targets: RigTargets) -> None:
-        """Say where the cameras are; warn of what does not fit together, refuse what cannot be.
+    def errors_percent(self, found: CameraSolution, targets: RigTargets) -> Float[np.ndarray, "views frames"]:
+        """How far what each camera can see is off.
 
         Args:
             found: The cameras.
             targets: All detections of the frames that they were found by.
-
-        Raises:
-            InputError: No head can be where all cameras see one.
         """
         rows, shape = found.solution.rows, found.solution.shape
         everything = self._visible(_with_cameras(targets, found.cameras), rows)
-        errors = self.fitter.errors_percent(everything, rows, shape, 1.0)
-        typical = float(np.nanmedian(errors))
-        for number, own in enumerate(errors):
-            off = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
-            if off > IMPOSSIBLE_PERCENT:
-                raise InputError(
-                    f"{self.views.name(number)} cannot be placed: no head fits what it and the others see (landmarks "
-                    f"are {off:.0f} % of the face off); cameras must stand still, show the same person and have "
-                    "recorded the same frames at the same times"
-                )
-        if typical > _SUSPICIOUS_PERCENT:
+        return self.fitter.errors_percent(everything, rows, shape, 1.0)
+
+
+def _refuse_contradictions(views: SequenceViews, errors_percent: Float[np.ndarray, "views frames"]) -> None:
+    """Refuse cameras that cannot be.
+
+    Raises:
+        InputError: No head can be where all cameras see one.
+    """
+    for number, own in enumerate(errors_percent):
+        off = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
+        if off > _IMPOSSIBLE_PERCENT:
+            raise InputError(
+                f"{views.name(number)} cannot be placed: no head fits what it and the others see (landmarks "
+                f"are {off:.0f} % of the face off); cameras must stand still, show the same person and have "
+                "recorded the same frames at the same times"
+            )
+
+
+def _tell(views: SequenceViews, cameras: tuple[Camera, ...], errors_percent: Float[np.ndarray, "views frames"]) -> None:
+    """Say where the cameras are; warn of what is doubtful."""
+    total = views.num_frames
+    for number in range(views.num_views):
+        seen = int(views.detected_by_view[number].sum())
+        if seen < min(_RARELY, total):
             logger.warning(
-                "the cameras agree badly (landmarks are %.0f %% of the face off): do they stand still, and have they "
-                "recorded the same frames at the same times?", typical,
-            )  # fmt: skip
-        for number, camera in enumerate(found.cameras):
-            position = ", ".join(f"{value:.2f}" for value in camera.position.tolist())
-            off = np.nanmedian(errors[number]) if np.isfinite(errors[number]).any() else float("nan")
-            logger.info(
-                "%s: focal length %.0f px, at (%s) m, landmarks %.1f %% of the face off",
-                self.views.name(number), focal_px_of(camera), position, off,
-            )  # fmt: skip
+                "%s sees the face at only %d of %d frames: it is placed by those", views.name(number), seen, total
+            )
+    typical = float(np.nanmedian(errors_percent))
+    if typical > _SUSPICIOUS_PERCENT:
+        logger.warning(
+            "the cameras agree badly (landmarks are %.0f %% of the face off): do they stand still, and have they "
+            "recorded the same frames at the same times?", typical,
+        )  # fmt: skip
+    for number, (camera, own) in enumerate(zip(cameras, errors_percent, strict=True)):
+        position = ", ".join(f"{value:.2f}" for value in camera.position.tolist())
+        off = np.nanmedian(own) if np.isfinite(own).any() else float("nan")
+        logger.info(
+            "%s: focal length %.0f px, at (%s) m, landmarks %.1f %% of the face off",
+            views.name(number), focal_px_of(camera), position, off,
+        )  # fmt: skip
 
 
 def _check_placed(views: SequenceViews, placed: dict[int, Float[np.ndarray, "3 4"]]) -> None:
@@ -180,10 +226,6 @@ def _check_placed(views: SequenceViews, placed: dict[int, Float[np.ndarray, "3 4
             why = f"at {seen} of {total} frames, but never together with another camera" if seen else "in no frame"
             raise InputError(
                 f"{views.name(number)} cannot be placed: it sees the face {why}; leave it out, or calibrate the rig"
-            )
-        if seen < min(_RARELY, total):
-            logger.warning(
-                "%s sees the face at only %d of %d frames: it is placed by those", views.name(number), seen, total
             )
 
 

@@ -57,6 +57,9 @@ _LONGEST_LINK = 5.0
 """Frames further apart in time than so many usual steps do not pull at each other."""
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_LANDMARKS_OF_SOLVED_RIG = 3.0
+"""Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
+little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
 """Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
@@ -85,6 +88,9 @@ class StageRunner:
             identity: Shape, offset and texture, where they are known.
             usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
         """
+        if views.solved:
+            weights = replace(config.weights, landmark=_LANDMARKS_OF_SOLVED_RIG * config.weights.landmark)
+            config = replace(config, weights=weights)
         self.views = views
         self._usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
         self.head = head

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def track_sequence(
         if sequence.is_unsolved:
             seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
             kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
-            cameras = [found.camera for found in solved_views(seen, head, config, kept=kept).rig]
+            trial = None if config.landmarks_only else partial(photo_error_of_cameras, head)
+            cameras = [found.camera for found in solved_views(seen, head, config, kept=kept, photo_error=trial).rig]
             whole = sequence = sequence.with_cameras(cameras)
         if config.preset == "vhap":
             state = run_vhap(sequence, head, config, checkpoint=checkpoint, on_progress=_reporter(on_progress))
@@ -246,6 +248,22 @@ def run_stages(
 def _is_refinement(stage: Stage) -> bool:
     """Stages of a round, which a converged fit leaves out."""
     return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
+
+
+def photo_error_of_cameras(head: HeadModel, views: SequenceViews, config: TrackConfig) -> float:
+    """Mean colour error of an uncalibrated rig when its cameras have been refined twice: tells whether they are right.
+
+    Args:
+        head: The head model.
+        views: With cameras to try.
+        config: Sizes.
+    """
+    runner = StageRunner(views, head, config)
+    return run_stages(runner, None, None, stop=_up_to_second_cameras).photo_error
+
+
+def _up_to_second_cameras(schedule: tuple[Stage, ...]) -> int:
+    return [number for number, stage in enumerate(schedule, 1) if isinstance(stage, CameraStage)][1]
 
 
 def _landmarks(runner: StageRunner) -> FitState:

@@ -14,6 +14,7 @@ from raytrack.fit.camera_motion import MOST_SHIFT_M, camera_rates, moved_camera,
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.rig import packed, unpacked
+from raytrack.fit.rig_focal import best_factor
 from raytrack.fit.rig_solver import solved_views
 from raytrack.fit.rig_start import HeadPoses, mean_position, mean_rotation, relative_cameras
 from raytrack.fit.schedule import CameraStage, default_schedule
@@ -103,6 +104,28 @@ def test_focal_lengths_are_thought_alike():
 
     assert cost(500.0, 500.0) == 0
     assert cost(500.0, 700.0) > 3 * cost(592.0, 592.0) > 0
+
+
+def test_the_focal_length_is_that_at_which_colours_agree():
+    views = SequenceViews.of([uncalibrated(scene().views[number]) for number in (FRONT, 9)])
+    config = TrackConfig(focal_ratio=1.5)
+
+    def place(factor):
+        return [monocular_camera(torch.tensor(100.0 * factor), view.size_hw) for view in views.observations]
+
+    def found(true_factor, curvature):
+        def photo_error(tried, trial):
+            assert tried.solved
+            assert trial.tracking_size_px <= config.tracking_size_px
+            factor = float(tried.rig[0].camera.intrinsics[0, 0]) / 100
+            return 0.03 * np.exp(curvature * np.log(factor / true_factor) ** 2)
+
+        return best_factor(views, config, place, photo_error)
+
+    assert found(1.7, curvature=1.0) == pytest.approx(1.7, rel=0.05)
+    assert found(0.8, curvature=1.0) == pytest.approx(0.8, rel=0.05)
+    # What colours hardly tell is left near the first guess.
+    assert 1.0 < found(2.2, curvature=0.03) < 1.6
 
 
 def test_a_camera_that_sees_no_face_is_refused_in_words():
