@@ -25,8 +25,6 @@ class RowStage:
     always: bool = False
     """Run even when the rounds have converged."""
     frames: FrameChoice = "shared"
-    steady: bool = False
-    """Pull neighbouring frames together more strongly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +184,7 @@ def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
         name, number = f"catch_up_{index}", config.rounds + 1 + index
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
     stages.append(
-        RowStage(
-            name="rows_final",
-            blur_schedule_px=(0, 0),
-            round_index=config.rounds,
-            always=True,
-            frames="all",
-            steady=True,
-        )
+        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
     )
     return stages
 

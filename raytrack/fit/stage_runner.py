@@ -280,7 +280,6 @@ class StageRunner:
             numbers,
             stage.blur_schedule_px,
             round_index=stage.round_index,
-            steady=stage.steady,
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
