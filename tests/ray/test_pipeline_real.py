@@ -81,7 +81,7 @@ def test_a_run_leaves_what_it_promises(undisturbed):
         image = cv2.imread(str(undisturbed / f"render/demo/{folder}/000000.png"), cv2.IMREAD_UNCHANGED)
         assert image.shape == (SIZE_HW if channels is None else (*SIZE_HW, channels))
     assert {path.name for path in (undisturbed / "tables").iterdir()} == {
-        *("sequences", "frames", "alphas", "landmarks", "track", "track_static", "exports", "scores", "runs"),
+        *("sequences", "frames", "alphas", "landmarks", "track", "track_static", "exports", "scores", "runs", "events"),
         "downsampled",
     }
     assert read_table(undisturbed, "track").num_rows == NUM_FRAMES
