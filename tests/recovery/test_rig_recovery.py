@@ -224,7 +224,9 @@ def test_a_head_outside_the_picture_does_not_poison_the_rest():
     track = track_sequence(views, head(), config, on_progress=progress.append)
     assert np.isfinite([now.photo_error for now in progress if now.done >= 2]).all()
     by_landmarks = track_sequence(views, head(), LANDMARKS)
-    assert torch.equal(track.parameters.pack()[2], by_landmarks.parameters.pack()[2])
+    # Eyeballs moved in the head, and with them the gaze of every frame.
+    not_eyes = torch.tensor([column not in range(12, 18) for column in range(track.parameters.pack().shape[1])])
+    assert torch.equal(track.parameters.pack()[2, not_eyes], by_landmarks.parameters.pack()[2, not_eyes])
     assert not torch.equal(track.parameters.pack()[1], by_landmarks.parameters.pack()[1])
 
 
