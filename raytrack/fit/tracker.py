@@ -28,12 +28,13 @@ from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
+from raytrack.fit.neighbours import usual_step_s
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera, packed, unpacked
 from raytrack.fit.rig_solver import solved_views
 from raytrack.fit.schedule import CameraStage, OcclusionStage, RowStage, SharedStage, Stage
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.stage_runner import StageRunner, usual_step_s
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.vhap_stages import run_vhap
 from raytrack.fit.views import SequenceViews

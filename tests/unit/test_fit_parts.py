@@ -14,9 +14,10 @@ from raytrack.fit.frames import TrackingFrames, clean_matte, large_array, signed
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.key_frames import choose_key_frames
 from raytrack.fit.landmark_stage import unwrapped
+from raytrack.fit.neighbours import link_weights
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.shared import Adam, RowAdam, SharedParameters, resampled_texture
-from raytrack.fit.stage_runner import StageRunner, link_weights
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head

@@ -16,9 +16,9 @@ from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.groups import joined_to_seen, longest, numbered
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.key_frames import key_frames_of_groups
+from raytrack.fit.neighbours import link_weights
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.shared import GroupAdam, SharedParameters
-from raytrack.fit.stage_runner import link_weights
 from raytrack.fit.track import Track
 
 GROUP = np.array([0, 0, 1, 1, 1])
