@@ -67,7 +67,8 @@ def region_errors(
     error = ((frame[covered].astype(np.float64) - render[covered]) / 255) ** 2
     shown, num_faces = face_index[covered].astype(np.int64), members.shape[1]
     by_face = [np.bincount(shown, weights=weight, minlength=num_faces) for weight in (error.mean(axis=1), None)]
-    return members.astype(np.float64) @ np.stack(by_face, axis=1)
+    # Not a matrix product: how that adds up depends on the number of threads, and a resumed run gives the same bytes.
+    return np.stack([np.where(members, values, 0.0).sum(axis=1) for values in by_face], axis=1)
 
 
 def region_mse(errors: Sequence[Float[np.ndarray, "regions 2"]]) -> dict[str, float | None]:
