@@ -1,6 +1,5 @@
 """The demo clip and its ground truth fit each other, the head asset and what the README says."""
 
-import importlib
 from fractions import Fraction
 
 import av
@@ -8,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from assets.demo.build_demo import head_asset
+from assets.demo.build_demo.performance import perform
+from assets.demo.build_demo.person import make_person
 from raytrack.assets import asset_path
 from raytrack.geometry.camera import Camera, monocular_camera
 from raytrack.head.asset_format import read_head
@@ -106,14 +108,10 @@ def test_the_person_turns_blinks_talks_and_looks_around(truth):
     assert np.degrees(np.ptp(np.arctan2(gaze_in_head[..., 0], gaze_in_head[..., 2]), axis=0)).min() > 20
 
 
-def test_the_build_script_makes_this_person(truth, monkeypatch):
+def test_the_build_script_makes_this_person(truth):
     """The truth is what the committed scripts and the shipped head say."""
-    monkeypatch.syspath_prepend(str(asset_path("demo/ground_truth.npz").parent))
-    asset, people, acting = (
-        importlib.import_module(f"build_demo.{name}") for name in ("head_asset", "person", "performance")
-    )
-    head = asset.load_head(asset_path("head/head.npz"))
-    person, performance = people.make_person(head), acting.perform(head)
+    head = head_asset.load_head(asset_path("head/head.npz"))
+    person, performance = make_person(head), perform(head)
     for frame in (0, 36, 55, 76):
         vertices, _ = person.posed(performance, frame)
         stored = truth["vertices_q"][frame] * truth["vertex_quantum_m"]

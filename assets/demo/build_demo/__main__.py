@@ -16,7 +16,7 @@ from .plate import render_room
 from .skin import make_skin_maps
 from .stage import make_stage, render
 
-log = logging.getLogger("build_demo")
+log = logging.getLogger("assets.demo.build_demo")
 DEMO = Path(__file__).resolve().parents[1]
 SIZE_PX = 448
 FOCAL_RATIO = 2.0
@@ -35,7 +35,7 @@ def write_checksums(assets: Path, files: list[Path]) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="build_demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="assets.demo.build_demo", description=__doc__)
     parser.add_argument("--head", type=Path, required=True, help="the head asset's npz")
     parser.add_argument("--out", type=Path, default=DEMO, help="folder for demo.mp4 and ground_truth.npz")
     parser.add_argument("--threads", type=int, default=2)
