@@ -13,8 +13,9 @@ from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
 from raytrack.pipeline.outcome import RunReport, UnionOutcome
 from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.planning import identities_of, plan_job
 from raytrack.pipeline.records import FailureRecord, last_failures
-from raytrack.pipeline.run import CONFIG_FILE, plan_job
+from raytrack.pipeline.run import CONFIG_FILE, MEMBERS_FILE
 from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
@@ -147,14 +148,14 @@ def write_status(out: Path, screen: Screen) -> None:
         raise ConfigError(f"{out}: not a folder that raytrack wrote ({CONFIG_FILE} is missing)")
     config = load_job(out / CONFIG_FILE)
     stages = all_stages(config)
-    plans, unreadable = plan_job(config, out.resolve(), stages)
+    whole = load_job(out / MEMBERS_FILE) if (out / MEMBERS_FILE).is_file() else None
+    plans, unreadable = plan_job(config, out.resolve(), stages, whole=whole)
     holder = owner(out)
     screen.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
     for plan in plans:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
         screen.write(
-            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.has_no_need_of(stage.name))
-            + "\n"
+            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.skips(stage.name)) + "\n"
         )
         if plan.stage_done(SCORES_STAGE):
             screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
@@ -163,9 +164,9 @@ def write_status(out: Path, screen: Screen) -> None:
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
     unions = plan_unions(config, out.resolve(), plans, unreadable)
-    for plan in unions.plans:
+    for plan in (*identities_of(plans), *unions.plans):
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
-        screen.write(_stage_in_words(plan, UNION.name) + "\n")
+        screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in plan.stages) + "\n")
         _write_last_failures(plan, screen)
     screen.write("".join(f"{note}\n" for note in unions.notes))
     ours = {sequence.key for sequence in config.sequences}
