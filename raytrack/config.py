@@ -36,10 +36,11 @@ class SequenceConfig:
     """A video file, or a folder of images."""
     videos: tuple[str, ...] = ()
     """Of two or more cameras that stand still and record the same frames at the same times: where they stand and their
-    focal lengths are found with the head. Video files or folders of images."""
+    focal lengths are found with the head. Video files or folders of images; in a table's cell, with `;` between them.
+    """
     name: str = ""
-    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share,
-    or subject and sequence of a dataset."""
+    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share
+    (the first one's name where they share none), or subject and sequence of a dataset."""
     dataset: str = "monocular"
     """With `root`: `nersemble-v1` or `nersemble-v2`; else any name."""
     root: str = ""
@@ -53,8 +54,9 @@ class SequenceConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of a dataset, with a folder
-    `cam_<camera>` for each camera."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of several cameras, with a folder
+    `cam_<camera>` for each: by the names of a dataset's cameras, and of `videos` by what tells their names apart
+    (`cam_left` for `left.mp4`)."""
     plate: str = ""
     """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
