@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,14 @@ def _member(
     return {"sequence": sequence, "fingerprints": made_by, "tables": tables}
 
 
+def identity_parts(out: Path) -> Iterator[tuple[SequenceKey, Path]]:
+    """The identities that an output folder holds, each with its part of the table `identities`."""
+    parts = (out / "tables" / IDENTITY.table).glob("dataset=*/subject=*/sequence=*/part-identity-00000.parquet")
+    for path in sorted(parts):
+        dataset, subject, sequence = (part.partition("=")[2] for part in path.parent.parts[-3:])
+        yield SequenceKey(dataset=dataset, subject=subject, sequence=sequence), path
+
+
 def remove_stale_identities(
     config: RunConfig, out: Path, stages: tuple[Stage, ...], whole: RunConfig | None = None
 ) -> list[str]:
@@ -197,8 +206,7 @@ def remove_stale_identities(
         return []
     joint, removed = joint_subjects(config, whole), []
     subjects = {(sequence.key.dataset, sequence.key.subject) for sequence in config.sequences}
-    for path in sorted((out / "tables" / IDENTITY.table).glob("dataset=*/subject=*/sequence=*/part-*.parquet")):
-        key = SequenceKey(**dict(part.split("=", 1) for part in path.parent.parts[-3:]))
+    for key, _ in list(identity_parts(out)):
         if key in joint or (key.dataset, key.subject) not in subjects:
             continue
         if config.track.identity == str(out / identity_path(key.sequence)):
