@@ -78,8 +78,8 @@ def _frames() -> dict[str, ScoreMeaning]:
         "jitter_px": ScoreMeaning(words="how much landmarks shake from frame to frame"),
         "psnr_even_frames_db": ScoreMeaning(words="colours of frames 0, 2, 4 …"),
         "psnr_odd_frames_db": ScoreMeaning(words="colours of frames 1, 3, 5 …"),
-        "psnr_fitted_frames_db": ScoreMeaning(words="colours of the frames that what is shared was fitted to"),
-        "psnr_held_out_frames_db": ScoreMeaning(words="colours of the frames that were held out of it"),
+        "psnr_fitted_frames_db": ScoreMeaning(words="colours of the frames that were not held out"),
+        "psnr_held_out_frames_db": ScoreMeaning(words="colours of those that what is shared has not seen"),
         "psnr_held_out_cameras_db": ScoreMeaning(words="colours of the cameras that nothing was fitted to"),
         "held_out_frames": ScoreMeaning(words="how many frames were held out"),
     }

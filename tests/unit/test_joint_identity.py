@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from raytrack.fit.joint_identity import joined_frames
 from raytrack.fit.observation import SequenceObservation
@@ -24,7 +25,7 @@ def observation(value: float, num_frames: int = 3, num_expressions: int = 4) -> 
 def test_expression_scores_go_with_their_frames():
     joined = joined_frames([observation(0.2), observation(0.7, num_frames=2)])
     assert joined.expression_scores is not None
-    assert joined.expression_scores[:, 0].tolist() == np.float32([0.2, 0.2, 0.2, 0.7, 0.7]).tolist()
+    assert joined.expression_scores[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.7, 0.7])
     assert joined.num_frames == 5
 
 
