@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from raytrack.pipeline.subjects import (
     IDENTITY,
     identity_stage,
     joint_subjects,
-    plan_identities,
+    plan_members,
     remove_stale_identities,
 )
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
@@ -99,7 +99,7 @@ def run_job(
                 unions = plan_unions(config, out, plans, unreadable, whole)
                 _keep_failures([*plans, *unions.plans], earlier)
                 _work(config, out, stages, plans, unions, run_id=run_id, sequential=sequential, display=display)
-                if not _other_members(plans, plan_identities(config, out, stages, digests, whole)):
+                if not _other_members(plans):
                     break
             outcomes = _outcomes(config, out, plans, unreadable)
             union_outcomes = tuple(UnionOutcome(plan=plan, failures=_failures(out, plan)) for plan in unions.plans)
@@ -163,11 +163,15 @@ def _keep_failures(plans: Sequence[SequencePlan], earlier: Sequence[SequencePlan
             plan.keep_failures(before[plan.key])
 
 
-def _other_members(plans: Sequence[SequencePlan], now: Mapping[SequenceKey, SequencePlan]) -> bool:
+def _other_members(plans: Sequence[SequencePlan]) -> bool:
     """Whether identities have other members by what the run has found out, so that it must plan anew."""
-    planned = {plan.key: plan.identity_from.fingerprints for plan in plans if plan.identity_from is not None}
-    known = {plan.key for plan in plans}
-    return planned != {key: plan.fingerprints for key, plan in now.items() if key in known}
+    for identity in identities_of(plans):
+        members, needed = {sequence.key for sequence in plan_members(identity)}, identity.waits_for_stages
+        for plan in (*identity.waits_for, *identity.users):
+            no_good = any(name in needed and failure.kind == "input" for name, failure in plan.failures.items())
+            if no_good if plan.key in members else all(plan.stage_done(name) for name in needed):
+                return True
+    return False
 
 
 def _waiting_identities(plans: Sequence[SequencePlan]) -> list[str]:

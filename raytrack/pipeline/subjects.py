@@ -158,7 +158,7 @@ def plan_identities(
     for number, (key, sequences) in enumerate(joint_subjects(config, whole).items()):
         found = (_member(config, out, observed, sequence, digests) for sequence in sequences)
         members = [member for member in found if member is not None]
-        if len(members) > 1:
+        if members:
             # Before all sequences in the order of work.
             plan = _plan(config, out, key, members, identity_stage(stages), order=-1 - number)
             plans |= {sequence.key: plan for sequence in sequences}

@@ -9,7 +9,7 @@ import tiny_pipeline as tiny
 import yaml
 
 from raytrack import cli
-from raytrack.config import RunConfig
+from raytrack.config import PipelineConfig, RunConfig, SequenceConfig
 from raytrack.errors import ConfigError
 from raytrack.mapping import to_mapping
 from raytrack.pipeline import report as pipeline_report
@@ -91,6 +91,12 @@ def job(folder, names="abc", **orders) -> RunConfig:
     return dataclasses.replace(
         config, sequences=tuple(dataclasses.replace(one, subject="anna") for one in config.sequences)
     )
+
+
+def job_of(folder, names) -> RunConfig:
+    """The same of files that are there, or not."""
+    sequences = tuple(SequenceConfig(video=str(folder / f"{name}.json"), name=name, subject="anna") for name in names)
+    return RunConfig(sequences=sequences, pipeline=PipelineConfig(chunk_frames=4))
 
 
 def run(config, out, whole=None, stages=STAGES, display=None):
@@ -177,6 +183,20 @@ def test_a_member_that_can_be_observed_after_all_takes_part(tmp_path, out, monke
     assert {identity_of(out, name) for name in "abc"} == {"a b c"}
     run(config, tmp_path / "undisturbed")
     assert tiny.contents(out) == tiny.contents(tmp_path / "undisturbed")
+
+
+def test_the_last_member_holds_the_place_of_the_others(tmp_path, out):
+    folder = tmp_path / "job"
+    assert run(job(folder, "ab", a={"landmarks": "input"}), out).exit_code == 3
+    assert identity_of(out, "b") == "b"
+    assert not (out / "tracks/a").exists()
+    (folder / "c.json").write_text("{}")
+    kept = (folder / "b.json").rename(tmp_path / "b.json")
+    assert run(job_of(folder, "abc"), out).exit_code == 3
+    assert identity_of(out, "c") == "c", "neither one whose footage is no good nor one whose footage is not there"
+    kept.rename(folder / "b.json")
+    assert run(job_of(folder, "abc"), out).exit_code == 3
+    assert {identity_of(out, name) for name in "bc"} == {"b c"}
 
 
 def test_an_identity_that_fails_is_said_of_its_sequences(tmp_path, out):
