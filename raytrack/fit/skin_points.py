@@ -1,7 +1,7 @@
 """Points spread over the skin, and how their colours in one picture depend on where they are.
 
-The rows' solver (`raytrack.fit.row_terms`) takes other points in every frame, those under its pixels. These here are the
-same in all frames, so that pictures can be compared with each other.
+The rows' solver (`raytrack.fit.row_terms`) takes other points in every frame, those under its pixels. These here are
+the same in all frames, so that pictures can be compared with each other.
 """
 
 from dataclasses import dataclass
