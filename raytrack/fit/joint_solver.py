@@ -25,7 +25,7 @@ from raytrack.fit.surface_jacobian import surface_jacobian
 
 _ROW_DAMPING, _SHARED_DAMPING = 1e-3, 1e-4
 _LONGEST_LOG_FOCAL = 0.3
-_LANDMARKS = 0.3
+_LANDMARKS = 0.5
 """Factor on the weight of landmarks: they are off by more than colours are, and by what depends on the head's turn."""
 _DETAIL_PX = 5.0
 """σ of what errors are taken relative to, in pixels of a reference face."""
