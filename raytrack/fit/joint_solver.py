@@ -6,7 +6,7 @@ second-order methods take through such a valley. Outlines take no part, nor do o
 rest, and are fitted when focal length and identity are known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ class JointSolver(RowSolver):
         numbers: Sequence[int],
         blur_schedule_px: Sequence[float],
         *,
-        hold_focal: bool = False,
+        held_focals: Collection[int] = (),
     ) -> JointResult:
         """Move identity, focal lengths and some frames' rows.
 
@@ -69,12 +69,12 @@ class JointSolver(RowSolver):
             shared: Where to start; all but shape and focal lengths is held.
             numbers: Frames that take part, two or more.
             blur_schedule_px: Gaussian σ of each iteration, in pixels of a reference face.
-            hold_focal: The focal lengths are known.
+            held_focals: Groups of frames whose focal lengths are left as they are.
         """
         chosen, errors = torch.tensor(list(numbers)), []
         count, groups = len(shared.shape), torch.from_numpy(self.problem.groups.focal)
         for blur_px in blur_schedule_px:
-            system = self._system(rows, shared, numbers, blur_px, hold_focal=hold_focal)
+            system = self._system(rows, shared, numbers, blur_px, held_focals=held_focals)
             errors.append(system.colour_error)
             step_rows, step_shared = system.solve(_ROW_DAMPING, _SHARED_DAMPING)
             longest = float(step_shared[count:].abs().max())
@@ -89,12 +89,18 @@ class JointSolver(RowSolver):
         return JointResult(rows=rows, shared=shared, colour_errors=tuple(errors))
 
     def _system(
-        self, rows: Tensor, shared: SharedParameters, numbers: Sequence[int], blur_px: float, *, hold_focal: bool
+        self,
+        rows: Tensor,
+        shared: SharedParameters,
+        numbers: Sequence[int],
+        blur_px: float,
+        *,
+        held_focals: Collection[int],
     ) -> JointSystem:
         setting, texture = Setting.create(self.problem, shared), shared.texture.numpy()
 
         def one(frame: int) -> FrameEquations:
-            return self._frame(setting, rows[frame], frame, blur_px, texture, hold_focal=hold_focal)
+            return self._frame(setting, rows[frame], frame, blur_px, texture, held_focals=held_focals)
 
         weights, count = self.problem.weights, len(shared.shape)
         system = JointSystem(list(self._pool.map(one, numbers)), rows.shape[1], weights.photo)
@@ -104,7 +110,14 @@ class JointSolver(RowSolver):
         return system
 
     def _frame(
-        self, setting: Setting, row: Tensor, frame: int, blur_px: float, texture: np.ndarray, *, hold_focal: bool
+        self,
+        setting: Setting,
+        row: Tensor,
+        frame: int,
+        blur_px: float,
+        texture: np.ndarray,
+        *,
+        held_focals: Collection[int],
     ) -> FrameEquations:
         problem, (view,) = self.problem, self.problem.views
         (surface,), chain = problem.surface.pose(row[None], setting.neutral, setting.joints)
@@ -120,7 +133,7 @@ class JointSolver(RowSolver):
             moved=problem.surface.shape_jacobian(chain, 0),
             camera=camera,
             face_depth_m=float(self._face.depth_m(row[None])),
-            focal=None if hold_focal else int(problem.groups.focal[frame]),
+            focal=None if (group := int(problem.groups.focal[frame])) in held_focals else group,
             num_focals=len(setting.shared.log_focal),
         )
         terms = ViewTerms(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.joint_stage import compared_frames
+from raytrack.fit.joint_stage import compared_frames, turning_groups
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import JointStage
 from raytrack.fit.stage_runner import StageRunner
@@ -114,3 +114,11 @@ def test_the_most_turned_frames_are_compared(clip, started):
     assert {0, 9} <= set(chosen.tolist())
     assert 3 not in chosen
     assert 3 <= len(chosen) <= 4
+
+
+def test_only_shots_in_which_the_head_turns_tell_a_focal_length():
+    rows = torch.zeros(6, 18)
+    rows[:, 1] = torch.tensor([-0.4, 0.4, 0.0, 0.1, -0.1, 0.9])
+    group, seen = np.array([0, 0, 0, 1, 1, 1]), np.array([True] * 5 + [False])
+    assert turning_groups(rows, seen, group) == {0}
+    assert turning_groups(rows, np.ones(6, bool), group) == {0, 1}
