@@ -69,10 +69,10 @@ class JointFitter:
             # A known identity cannot make up for a wrong focal length, which is then found like the rows.
             rows = self.first_rows(targets)
             visible = self.visible(targets, rows, self.focal_px)
-            return JointFit(
-                targets=visible,
-                solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape),
+            solution = self.landmarks.fit(
+                visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape, hold_focal=self._holds_focal
             )
+            return JointFit(targets=visible, solution=solution)
         return JointFit(targets=targets, solution=self._with_best_focal(targets))
 
     def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:

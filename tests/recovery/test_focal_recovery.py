@@ -9,6 +9,7 @@ import torch
 from raytrack.errors import ConfigError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.focal import FaceCentre
+from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import default_schedule
 from raytrack.fit.tracker import track_sequence
@@ -75,6 +76,18 @@ def test_a_focal_length_that_is_given_is_held(head):
     for stage in default_schedule(dataclasses.replace(given, landmarks_only=False), 90):
         assert "log_focal" not in getattr(stage, "optimise", ())
     assert any("log_focal" in getattr(stage, "optimise", ()) for stage in default_schedule(CONFIG, 90))
+
+
+def test_a_focal_length_that_is_given_is_held_with_an_identity_too(head):
+    _, shape = turning_head(head, 600.0)
+    identity = Identity(
+        shape=shape, static_offset=None, texture=head.albedo, head_name=head.name, head_sha256=head.asset_sha256
+    )
+    points = landmarks_px(head, 600.0) * np.float32([1.02, 0.99])
+    held = track_sequence(observed(points), head, dataclasses.replace(CONFIG, focal_px=570.0), identity=identity)
+    assert held.focal_px == pytest.approx(570, rel=1e-5)
+    found = track_sequence(observed(points), head, CONFIG, identity=identity)
+    assert abs(found.focal_px - 570) > 5, "nothing to hold"
 
 
 @pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
