@@ -9,13 +9,17 @@ import torch
 from synthetic_track import head, make_rig, make_track
 
 from raytrack.errors import ConfigError, NoFaceError
+from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.held_out import frames_of, held_out_frames
+from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter
+from raytrack.fit.shared import SharedParameters
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, track_sequence
 from raytrack.fit.views import SequenceViews
+from raytrack.head.parameters import NUM_POSE
 
 SIZE_HW, NUM_FRAMES = (96, 96), 6
 ODD = np.arange(NUM_FRAMES) % 2 == 1
@@ -147,6 +151,38 @@ def test_every_third_frame_is_the_last_of_three():
     for settings in ({"held_out_every": 1}, {"held_out_every": -2}, {"held_out_every": 2, "preset": "vhap"}):
         with pytest.raises(ValueError, match="held_out_every"):
             TrackConfig(**settings)
+
+
+def test_a_shot_whose_only_faces_would_be_held_out_keeps_them():
+    """Its light would have to come from frames without a face."""
+    scores, group = np.float32([1, 1, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2])
+    cut = dataclasses.replace(scene()[0], scores=scores, group=group)
+    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(SequenceViews.of(cut), HALF)), [1, 5])
+
+
+def test_shots_keep_their_lights_though_the_fit_counts_them_otherwise(monkeypatch):
+    """Without the held-out frames, the third shot comes before the second."""
+    order, group = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 2, 1, 1, 1, 1])
+    plain = scene()[0]
+    arrays = {name: getattr(plain, name)[order] for name in ("landmarks_px", "scores")}
+    cut = dataclasses.replace(
+        plain, **arrays, group=group, timestep_ids=tuple("01234567"), timestamps_s=np.arange(8) / 25,
+        load_image=lambda index: plain.load_image(order[index]), load_alpha=lambda index: plain.load_alpha(order[index]),
+    )  # fmt: skip
+    views = SequenceViews.of(cut)
+    lights, focals = torch.arange(3.0)[:, None, None].expand(3, 9, 3), torch.tensor([200.0, 201.0, 202.0])
+    shared = SharedParameters.start(head(), torch.zeros(head().num_shapes), focals.tolist(), 32, 3)
+    state = FitState(
+        rows=torch.zeros(4, NUM_POSE + head().num_expressions), shared=shared.with_values(light=lights),
+        stages_done=9, photo_error=0, rows_error=1, converged=False,
+    )  # fmt: skip
+    monkeypatch.setattr(StageRunner, "schedule", lambda *_: ())
+    whole = with_held_out_rows(state, views, head(), HALF)
+    kept = np.array([0, 2, 4, 6])
+    fitted = frames_of(views, kept).group
+    assert fitted.tolist() != views.group[kept].tolist(), "else nothing is to be told apart"
+    assert whole.shared.light[views.group[kept], 0, 0].tolist() == lights[fitted, 0, 0].tolist()
+    torch.testing.assert_close(whole.shared.log_focal.exp()[views.group[kept]], focals[fitted])
 
 
 def rig_views() -> tuple[Track, tuple[SequenceObservation, ...]]:
