@@ -19,7 +19,8 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import ImageLoader, SequenceObservation
-from raytrack.fit.schedule import RowStage
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.schedule import OcclusionStage, RowStage
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
@@ -124,10 +125,15 @@ def with_held_out_rows(
     if views.is_rig:  # The head that frames the pictures
         state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
     state = dataclasses.replace(state, rows=rows)
-    runner = StageRunner(views, head, config, identity=identity)
-    stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage)]
+    # What is hidden in the kept frames, which the state numbers without the others, matters no more.
+    state = dataclasses.replace(state, hidden=HiddenSpots.none())
+    runner = StageRunner(views, head, config, identity=identity, mattes_decided=True)
+    stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage | OcclusionStage)]
     for done, stage in enumerate(stages):
-        state = runner.solve_rows(stage, state, held_out)
+        if isinstance(stage, RowStage):
+            state = runner.solve_rows(stage, state, held_out)
+        else:
+            state = runner.look_at(state, held_out)
         on_share((done + 1) / len(stages))
     error = float(np.mean(state.unit_errors)) if state.unit_errors else float("nan")
     logger.info("held-out frames: colour error %.4f", error)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from raytrack.errors import InputError
+from raytrack.errors import ConfigError, InputError
+from raytrack.fit.config import TrackConfig
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters, resampled_texture
 from raytrack.fit.track import FORMAT_VERSION, TEXTURE_STEPS, Track
@@ -96,3 +97,20 @@ class Identity:
         return shared.with_values(
             shape=self.shape, offset=offset, texture=resampled_texture(self.texture, texture_size)
         )
+
+
+def known_identity(config: TrackConfig, identity: Identity | None, head: HeadModel) -> Identity | None:
+    """The identity that a sequence is tracked with: the given one, or the one that the configuration names, or none.
+
+    Raises:
+        InputError: It is of another head, or its file cannot be read.
+        ConfigError: The preset finds its own.
+    """
+    if identity is None and config.identity:
+        identity = Identity.load(Path(config.identity))
+    if identity is None:
+        return None
+    identity.check_head(head)
+    if config.preset == "vhap":
+        raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
+    return identity

@@ -25,7 +25,7 @@ from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.groups import longest
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
-from raytrack.fit.identity import Identity
+from raytrack.fit.identity import Identity, known_identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.neighbours import usual_step_s
@@ -95,12 +95,7 @@ def track_sequence(
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
-    if identity is None and config.identity:
-        identity = Identity.load(Path(config.identity))
-    if identity is not None:
-        identity.check_head(head)
-        if config.preset == "vhap":
-            raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
+    identity = known_identity(config, identity, head)
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     with fitting():
         if sequence.is_unsolved:

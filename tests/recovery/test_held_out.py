@@ -13,13 +13,17 @@ from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.painting import FramePainter
+from raytrack.fit.pictures import Pictures
+from raytrack.fit.schedule import OcclusionStage, RowStage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, track_sequence
 from raytrack.fit.views import SequenceViews
 from raytrack.head.parameters import NUM_POSE
+from tests.occluders import OCCLUDERS
 
 SIZE_HW, NUM_FRAMES = (96, 96), 6
 ODD = np.arange(NUM_FRAMES) % 2 == 1
@@ -183,6 +187,57 @@ def test_shots_keep_their_lights_though_the_fit_counts_them_otherwise(monkeypatc
     assert fitted.tolist() != views.group[kept].tolist(), "else nothing is to be told apart"
     assert whole.shared.light[views.group[kept], 0, 0].tolist() == lights[fitted, 0, 0].tolist()
     torch.testing.assert_close(whole.shared.log_focal.exp()[views.group[kept]], focals[fitted])
+
+
+def true_state(hidden: HiddenSpots, *, mattes_refused: bool = False) -> FitState:
+    """Of a fit of the even frames that found everything."""
+    truth = scene()[1]
+    assert truth.focal_px is not None
+    shared = SharedParameters.start(head(), truth.shape, truth.focal_px, 128).with_values(light=truth.lights[None])
+    if truth.static_offset is not None:
+        shared = shared.with_values(offset=truth.static_offset[0])
+    return FitState(
+        rows=truth.parameters.pack()[torch.from_numpy(~ODD)], shared=shared, stages_done=9, photo_error=0,
+        rows_error=1, converged=False, hidden=hidden, mattes_refused=mattes_refused,
+    )  # fmt: skip
+
+
+def pictures_of_held_out_rows(monkeypatch, observation: SequenceObservation, state: FitState) -> Pictures:
+    """What the held-out rows are fitted to."""
+    stages = OcclusionStage(name="look"), RowStage(name="rows", blur_schedule_px=(0,), round_index=0)
+    seen: list[Pictures] = []
+
+    def solve_rows(runner: StageRunner, _stage: RowStage, state: FitState, _frames: np.ndarray) -> FitState:
+        seen.append(runner.pictures(state, "all"))
+        return state
+
+    monkeypatch.setattr(StageRunner, "schedule", lambda *_: stages)
+    monkeypatch.setattr(StageRunner, "solve_rows", solve_rows)
+    with_held_out_rows(state, SequenceViews.of(observation), head(), HALF)
+    return seen[0]
+
+
+def test_what_hides_a_held_out_frame_is_found_in_it(monkeypatch):
+    """And is not taken from the frame that the fit, without the others, gives the same number."""
+    plain, with_hand = scene()[0], 3
+
+    def hand(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, alpha = plain.load_image(index), plain.load_alpha(index)
+        return OCCLUDERS["hand"](image, alpha, plain.landmarks_px[index], 0.5) if index == with_hand else (image, alpha)
+
+    observation = dataclasses.replace(
+        plain, load_image=lambda index: hand(index)[0], load_alpha=lambda index: hand(index)[1]
+    )
+    of_the_fit = HiddenSpots.none().with_picture(0, 1, np.ones((96, 96), bool))
+    found = pictures_of_held_out_rows(monkeypatch, observation, true_state(of_the_fit))
+    assert set(found.row_views[0].frames.hidden) == {with_hand}
+
+
+def test_mattes_that_the_fit_refused_are_refused_for_held_out_frames(monkeypatch):
+    refused = pictures_of_held_out_rows(monkeypatch, scene()[0], true_state(HiddenSpots.none(), mattes_refused=True))
+    assert not refused.has_mattes
+    taken = pictures_of_held_out_rows(monkeypatch, scene()[0], true_state(HiddenSpots.none()))
+    assert taken.has_mattes
 
 
 def rig_views() -> tuple[Track, tuple[SequenceObservation, ...]]:

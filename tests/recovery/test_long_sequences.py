@@ -1,6 +1,7 @@
 """A sequence in segments against the same in one piece, and sequences of one subject with one identity."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -16,7 +17,11 @@ from raytrack.fit.schedule import RowStage, SharedStage, TextureStage, default_s
 from raytrack.fit.segment_bounds import segment_bounds
 from raytrack.fit.segmented import fit_segment, fit_shared, join_segments
 from raytrack.fit.tracker import track_sequence
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.views import SequenceViews
+from tests.occluders import OCCLUDERS
+
+LONG, SHARED, WITH_HAND = 26, 8, (10, 11, 12, 13, 14)
 
 
 def in_segments(observation, head, config, identity=None):
@@ -29,10 +34,50 @@ def in_segments(observation, head, config, identity=None):
     return join_segments(observation, head, config, state, parts, identity=identity), parts
 
 
-@pytest.mark.parametrize("shared_frames", [4, NUM_FRAMES])
-def test_segments_give_what_one_piece_gives(scene, shared_frames):  # noqa: F811
+def long_observation(observation):
+    """The sequence there and back again, with a hand before the face for a moment."""
+    order = np.abs((np.arange(LONG) + NUM_FRAMES - 1) % (2 * NUM_FRAMES - 2) - NUM_FRAMES + 1)
+
+    @functools.cache
+    def picture(frame):
+        image, alpha = observation.load_image(order[frame]), observation.load_alpha(order[frame])
+        points = observation.landmarks_px[order[frame]]
+        return OCCLUDERS["hand"](image, alpha, points, 0.5) if frame in WITH_HAND else (image, alpha)
+
+    return dataclasses.replace(
+        observation,
+        timestep_ids=tuple(f"{k:06d}" for k in range(LONG)),
+        timestamps_s=np.arange(LONG) / 25,
+        load_image=lambda frame: picture(frame)[0],
+        load_alpha=lambda frame: picture(frame)[1],
+        landmarks_px=observation.landmarks_px[order],
+        scores=np.ones(LONG, np.float32),
+    )
+
+
+def test_segments_of_a_long_sequence_give_what_one_piece_gives(scene):  # noqa: F811
     head, _, observation = scene
-    config = fast(shared_frames=shared_frames, segment_frames=3)
+    small = {"tracking_size_px": 96, "texture_size": 64, "texture_image_size_px": 96, "final_texture_size": 128}
+    config = dataclasses.replace(fast(shared_frames=SHARED, segment_frames=9, num_key_frames=4), **small)
+    long = long_observation(observation)
+    runner = StageRunner(SequenceViews.of(long), head, config)
+    assert runner.is_long
+    assert runner.shared_frames.sum() == SHARED
+    split, parts = in_segments(long, head, config)
+    assert [len(part.rows) for part in parts] == [8, 9, 9]
+    whole = track_sequence(long, head, dataclasses.replace(config, segment_frames=0))
+    assert torch.equal(split.parameters.pack(), whole.parameters.pack())
+    assert torch.equal(split.texture, whole.texture)
+    hidden = {int(frame) for part in parts for frame in part.hidden.pictures[:, 1]}
+    others = {int(frame) for frame in WITH_HAND if not runner.shared_frames[frame]}
+    assert len(others) > 1
+    assert hidden >= others, "those that what is shared has not seen"
+    assert hidden <= set(WITH_HAND)
+
+
+def test_segments_give_what_one_piece_gives(scene):  # noqa: F811
+    head, _, observation = scene
+    config = fast(segment_frames=3)
     scores = observation.scores.copy()
     scores[4] = 0  # Joined frames lie beside one without a face.
     gapped = dataclasses.replace(observation, scores=scores)
