@@ -129,6 +129,8 @@ def with_held_out_rows(
     state = dataclasses.replace(state, hidden=HiddenSpots.none())
     runner = StageRunner(views, head, config, identity=identity, mattes_decided=True)
     stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage | OcclusionStage)]
+    # No look at heads that are where their neighbours were.
+    stages = stages[next((number for number, stage in enumerate(stages) if isinstance(stage, RowStage)), 0) :]
     for done, stage in enumerate(stages):
         if isinstance(stage, RowStage):
             state = runner.solve_rows(stage, state, held_out)

@@ -180,14 +180,16 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
 
 
 def _last_rows(config: TrackConfig, *, long: bool) -> list[Stage]:
-    """The rows of all frames, when what they share is known; those that took no part so far catch up first."""
+    """The rows of all frames, when what they share is known; those that took no part so far catch up first.
+
+    What stands before the head in those is looked for once their heads are in place: levels of frames that are would
+    take one that is not for something else.
+    """
     stages: list[Stage] = []
     for index, blur in enumerate(_CATCH_UP if long else ()):
         name, number = f"catch_up_{index}", config.rounds + 1 + index
-        stages.append(OcclusionStage(name=f"occlusion_others_{index}", always=True, frames="others"))
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
-    if long:
-        stages.append(OcclusionStage(name="occlusion_others_final", always=True, frames="others"))
+        stages.append(OcclusionStage(name=f"occlusion_others_{index}", always=True, frames="others"))
     stages.append(
         RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
     )

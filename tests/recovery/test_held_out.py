@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.schedule import OcclusionStage, RowStage
@@ -23,7 +24,6 @@ from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, track_sequence
 from raytrack.fit.views import SequenceViews
 from raytrack.head.parameters import NUM_POSE
-from tests.occluders import OCCLUDERS
 
 SIZE_HW, NUM_FRAMES = (96, 96), 6
 ODD = np.arange(NUM_FRAMES) % 2 == 1
@@ -189,6 +189,11 @@ def test_shots_keep_their_lights_though_the_fit_counts_them_otherwise(monkeypatc
     torch.testing.assert_close(whole.shared.log_focal.exp()[views.group[kept]], focals[fitted])
 
 
+def usual_errors() -> ErrorLevels:
+    count = len(head().faces)
+    return ErrorLevels(levels=np.full(count, 0.03, np.float32), whole=0.03, mobile=np.zeros(count, bool))
+
+
 def true_state(hidden: HiddenSpots, *, mattes_refused: bool = False) -> FitState:
     """Of a fit of the even frames that found everything."""
     truth = scene()[1]
@@ -198,39 +203,39 @@ def true_state(hidden: HiddenSpots, *, mattes_refused: bool = False) -> FitState
         shared = shared.with_values(offset=truth.static_offset[0])
     return FitState(
         rows=truth.parameters.pack()[torch.from_numpy(~ODD)], shared=shared, stages_done=9, photo_error=0,
-        rows_error=1, converged=False, hidden=hidden, mattes_refused=mattes_refused,
+        rows_error=1, converged=False, hidden=hidden, mattes_refused=mattes_refused, levels=usual_errors(),
     )  # fmt: skip
 
 
 def pictures_of_held_out_rows(monkeypatch, observation: SequenceObservation, state: FitState) -> Pictures:
     """What the held-out rows are fitted to."""
-    stages = OcclusionStage(name="look"), RowStage(name="rows", blur_schedule_px=(0,), round_index=0)
+    rows = RowStage(name="rows", blur_schedule_px=(0,), round_index=0)
+    stages = OcclusionStage(name="too early"), rows, OcclusionStage(name="look"), rows
     seen: list[Pictures] = []
 
     def solve_rows(runner: StageRunner, _stage: RowStage, state: FitState, _frames: np.ndarray) -> FitState:
         seen.append(runner.pictures(state, "all"))
-        return state
+        return dataclasses.replace(state, rows=scene()[1].parameters.pack())
 
     monkeypatch.setattr(StageRunner, "schedule", lambda *_: stages)
     monkeypatch.setattr(StageRunner, "solve_rows", solve_rows)
     with_held_out_rows(state, SequenceViews.of(observation), head(), HALF)
-    return seen[0]
+    return seen[-1]
 
 
 def test_what_hides_a_held_out_frame_is_found_in_it(monkeypatch):
     """And is not taken from the frame that the fit, without the others, gives the same number."""
-    plain, with_hand = scene()[0], 3
+    plain, with_ball = scene()[0], 3
 
-    def hand(index: int) -> tuple[np.ndarray, np.ndarray]:
-        image, alpha = plain.load_image(index), plain.load_alpha(index)
-        return OCCLUDERS["hand"](image, alpha, plain.landmarks_px[index], 0.5) if index == with_hand else (image, alpha)
+    def image(index: int) -> np.ndarray:
+        centre = plain.landmarks_px[index].mean(axis=0).astype(int).tolist()
+        picture = plain.load_image(index)
+        return cv2.circle(picture.copy(), centre, 9, (0, 0, 255), -1) if index == with_ball else picture
 
-    observation = dataclasses.replace(
-        plain, load_image=lambda index: hand(index)[0], load_alpha=lambda index: hand(index)[1]
-    )
+    observation = dataclasses.replace(plain, load_image=image)
     of_the_fit = HiddenSpots.none().with_picture(0, 1, np.ones((96, 96), bool))
     found = pictures_of_held_out_rows(monkeypatch, observation, true_state(of_the_fit))
-    assert set(found.row_views[0].frames.hidden) == {with_hand}
+    assert set(found.row_views[0].frames.hidden) == {with_ball}
 
 
 def test_mattes_that_the_fit_refused_are_refused_for_held_out_frames(monkeypatch):
