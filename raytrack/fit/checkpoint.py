@@ -30,7 +30,7 @@ class FitState:
     photo_error: float
     """Mean colour error of the last stage."""
     rows_error: float
-    """Mean colour error of the last Gauss–Newton pass; rounds end when it no longer falls."""
+    """Mean colour error of the last Gauss–Newton pass; rounds end when it hardly changes any more."""
     converged: bool
     units_done: int = 0
     """Units of work finished in the stage that is under way."""

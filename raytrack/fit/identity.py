@@ -44,14 +44,15 @@ class Identity:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
+    def load(cls, path: Path | str) -> "Identity":
         """Read what `save` wrote, or the identity in a track's `tracked_params.npz`.
 
         Raises:
             InputError: The file is missing, damaged, or of another format version.
         """
         arrays = read_npz(path)
-        if int(arrays.get("format_version", -1)) != FORMAT_VERSION or "shape" not in arrays:
+        needed = {"shape", "texture", "head_name", "head_sha256"}
+        if int(arrays.get("format_version", -1)) != FORMAT_VERSION or not needed <= set(arrays):
             raise InputError(f"{path}: neither a raytrack track nor an identity of format {FORMAT_VERSION}")
         offset = arrays.get("static_offset")
         return cls(
@@ -62,7 +63,7 @@ class Identity:
             head_sha256=str(arrays["head_sha256"]),
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write an ``.npz`` under the names that a track's file has; equal identities give equal bytes."""
         arrays = {
             "shape": self.shape.numpy(),

@@ -108,7 +108,7 @@ class ErrorLevels:
     levels: Float[np.ndarray, " faces"]
     """At least `NOISE_FLOOR`."""
     whole: float
-    """Median over pictures of a picture's median error."""
+    """Median over all pictures and the places that each shows of a place's mean error."""
     mobile: Bool[np.ndarray, " faces"]
     """Places whose look changes with the expression."""
 

@@ -81,7 +81,7 @@ class SharedProblem:
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
     eye_rings: EyeRings | None = None
-    """Where given, eyeballs keep to one colour around their axis in textures of that size."""
+    """Where given, steps can keep eyeballs to one colour around their axis, in textures of that size."""
 
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""

@@ -65,7 +65,7 @@ _CPU = torch.device("cpu")
 
 
 class StageRunner:
-    """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
+    """Carries out stages on one sequence. It holds nothing that a unit changes but copies that it makes anew."""
 
     def __init__(
         self,
@@ -283,7 +283,8 @@ class StageRunner:
 
     def _with_centred_eyes(self, state: FitState) -> FitState:
         irises = [point for eye in self.landmarks.eyes for point in eye.iris]
-        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        # The rows of others know no colours yet.
+        seen = self.shared_frames & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
         rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
         return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
 
@@ -360,6 +361,7 @@ class StageRunner:
                 generator=generator,
                 weights=weights,
                 colours_only=stage.colours_only,
+                round_eyes=True,
             )
             errors.append(error)
         mean = float(torch.stack(errors).mean())

@@ -1,7 +1,8 @@
 """Track one sequence: landmarks, then colours, then the final texture. Knows nothing of where it runs.
 
-A sequence is what one camera saw, whose focal length is then found with the head, or what the calibrated cameras of a
-rig saw at the same timesteps: the head is then tracked in the rig's world, in true metres.
+A sequence is what one camera saw, whose focal length is then found with the head unless it is given, or what the
+cameras of a rig saw at the same timesteps. With a calibration the head is tracked in the rig's world, in true metres;
+without one the cameras are found first, by the head that they all see, whose size gives the metres.
 
 `track_sequence` works in a notebook as it does on a cluster. With a checkpoint folder it saves its state every few
 seconds and continues from there, bit for bit.
@@ -69,8 +70,8 @@ def track_sequence(
     """Fit the head to every timestep at which a view sees the face; interpolate the rest.
 
     Args:
-        views: Pictures, landmarks and mattes of one camera, or of the calibrated cameras of a rig, whose frames are the
-            same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
+        views: Pictures, landmarks and mattes of one camera, or of the cameras of a rig, whose frames are the same
+            timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
         identity: Shape, offset and albedo, where they are known, in place of those that the configuration names: they
@@ -89,8 +90,8 @@ def track_sequence(
             (`SequenceViews.of`).
     """
     whole = SequenceViews.of(views)
-    if config.focal_px is not None and whole.num_views > 1:
-        raise ConfigError("track.focal_px is for clips of one camera: leave it out for a rig")
+    if config.focal_px is not None and (whole.num_views > 1 or whole.is_rig):
+        raise ConfigError("track.focal_px is for clips of one uncalibrated camera: leave it out for a rig")
     sequence = without_held_out_cameras(whole, config)
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
@@ -101,7 +102,8 @@ def track_sequence(
         if sequence.is_unsolved:
             seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
             kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
-            trial = None if config.landmarks_only else partial(photo_error_of_cameras, head)
+            step_s = sequence.first.usual_step_s
+            trial = None if config.landmarks_only else partial(photo_error_of_cameras, head, usual_step_s=step_s)
             cameras = [found.camera for found in solved_views(seen, head, config, kept=kept, photo_error=trial).rig]
             whole = sequence = sequence.with_cameras(cameras)
         if config.preset == "vhap":
@@ -246,15 +248,18 @@ def _is_refinement(stage: Stage) -> bool:
     return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
 
 
-def photo_error_of_cameras(head: HeadModel, views: SequenceViews, config: TrackConfig) -> float:
+def photo_error_of_cameras(
+    head: HeadModel, views: SequenceViews, config: TrackConfig, usual_step_s: float | None = None
+) -> float:
     """Mean colour error of an uncalibrated rig when its cameras have been refined twice: tells whether they are right.
 
     Args:
         head: The head model.
         views: With cameras to try.
         config: Sizes.
+        usual_step_s: Time between neighbouring frames, where the views are of a few that are far apart.
     """
-    runner = StageRunner(views, head, config)
+    runner = StageRunner(views, head, config, usual_step_s=usual_step_s)
     return run_stages(runner, None, None, stop=_up_to_second_cameras).photo_error
 
 

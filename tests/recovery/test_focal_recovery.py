@@ -11,6 +11,7 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.focal import FaceCentre
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.rig import RigCamera
 from raytrack.fit.schedule import default_schedule
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import monocular_camera
@@ -100,8 +101,12 @@ def test_a_focal_length_is_refused_where_it_would_not_be_held(head):
     with pytest.raises(ValueError, match="default preset"):
         TrackConfig(focal_px=900.0, preset="vhap")
     view = observed(landmarks_px(head, 600.0))
-    with pytest.raises(ConfigError, match="one camera"):
+    with pytest.raises(ConfigError, match="one uncalibrated camera"):
         track_sequence((view, view), head, dataclasses.replace(CONFIG, focal_px=900.0))
+    camera = RigCamera(index=0, id="0", camera=monocular_camera(torch.tensor(600.0), SIZE_HW))
+    calibrated = dataclasses.replace(view, calibrated=camera)
+    with pytest.raises(ConfigError, match="one uncalibrated camera"):
+        track_sequence(calibrated, head, dataclasses.replace(CONFIG, focal_px=900.0))
 
 
 def test_every_shot_has_its_own_focal_length(head):

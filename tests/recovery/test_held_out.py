@@ -171,7 +171,8 @@ def test_shots_keep_their_lights_though_the_fit_counts_them_otherwise(monkeypatc
     arrays = {name: getattr(plain, name)[order] for name in ("landmarks_px", "scores")}
     cut = dataclasses.replace(
         plain, **arrays, group=group, timestep_ids=tuple("01234567"), timestamps_s=np.arange(8) / 25,
-        load_image=lambda index: plain.load_image(order[index]), load_alpha=lambda index: plain.load_alpha(order[index]),
+        load_image=lambda index: plain.load_image(order[index]),
+        load_alpha=lambda index: plain.load_alpha(order[index]),
     )  # fmt: skip
     views = SequenceViews.of(cut)
     lights, focals = torch.arange(3.0)[:, None, None].expand(3, 9, 3), torch.tensor([200.0, 201.0, 202.0])

@@ -13,11 +13,12 @@ from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, SharedStage, TextureStage, default_schedule
+from raytrack.fit.row_solver import RowResult, RowSolver
 from raytrack.fit.segment_bounds import segment_bounds
-from raytrack.fit.segmented import fit_segment, fit_shared, join_segments
-from raytrack.fit.tracker import track_sequence
+from raytrack.fit.segmented import SegmentRows, fit_segment, fit_shared, join_segments
+from raytrack.fit.shared_stage import SharedOptimiser
 from raytrack.fit.stage_runner import StageRunner
+from raytrack.fit.tracker import track_sequence
 from raytrack.fit.views import SequenceViews
 from tests.occluders import OCCLUDERS
 
@@ -138,7 +139,7 @@ def first(scene):  # noqa: F811
     return track_sequence(observation, head, fast())
 
 
-def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):  # noqa: F811
+def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path, monkeypatch):  # noqa: F811
     head, _, observation = scene
     Identity.of_track(first).save(tmp_path / "identity.npz")
     identity = Identity.load(tmp_path / "identity.npz")
@@ -159,19 +160,31 @@ def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):
     assert abs(track.focal_px / first.focal_px - 1) < 0.02
     own = head.vertices(first.parameters, first.shape, first.static_offset[0])
     assert (found - own.flip(0)).norm(dim=-1).mean() < 0.02
-    (steps, iterations), (all_steps, all_iterations) = (effort(later, known) for known in (identity, None))
+    (steps, iterations), (all_steps, all_iterations) = (
+        effort(later, head, known, monkeypatch) for known in (identity, None)
+    )
     assert steps < 0.5 * all_steps
     assert iterations < 0.8 * all_iterations
 
 
-def effort(observation, identity):
-    """Steps of Adam of a whole fit, and Gauss–Newton iterations of each frame."""
-    config = dataclasses.replace(fast(), rounds=3)
-    schedule = default_schedule(config, observation.num_frames, known_identity=identity is not None)
-    rows = [stage for stage in schedule if isinstance(stage, RowStage)]
-    others = [stage for stage in schedule if isinstance(stage, SharedStage | TextureStage)]
-    steps = sum(round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in others)
-    return steps, sum(len(stage.blur_schedule_px) for stage in rows)
+def effort(observation, head, identity, monkeypatch):
+    """Steps of Adam of a whole fit that never comes to rest, and Gauss–Newton iterations of all frames."""
+    steps, iterations = [], []
+
+    def step(_optimiser, rows, shared, *_, **__):
+        steps.append(1)
+        return rows, shared, torch.tensor(0.1)
+
+    def solve(_solver, rows, _shared, numbers, blur_schedule_px, **_):
+        iterations.append(len(numbers) * len(blur_schedule_px))
+        errors = np.full(len(numbers), 0.9 ** len(iterations))
+        return RowResult(rows=rows, first_error=errors, last_error=errors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedOptimiser, "step", step)
+        patched.setattr(RowSolver, "solve", solve)
+        track_sequence(observation, head, dataclasses.replace(fast(), rounds=3), identity=identity)
+    return len(steps), sum(iterations)
 
 
 def test_segments_with_a_known_identity(scene, first):  # noqa: F811
@@ -188,6 +201,19 @@ def test_an_identity_that_cannot_be_used_is_refused(scene, first, tmp_path):  # 
     other = dataclasses.replace(Identity.of_track(first), head_sha256="0" * 64)
     with pytest.raises(InputError, match="not of this version"):
         track_sequence(observation, head, fast(), identity=other)
+    other.save(tmp_path / "other.npz")
+    named = fast(identity=str(tmp_path / "other.npz"))
+    whole = SegmentRows(segment=Segment(start=0, stop=NUM_FRAMES), rows=first.parameters.pack())
+    parts = (
+        fit_shared,
+        functools.partial(fit_segment, state=None, segment=whole.segment),
+        functools.partial(join_segments, state=None, parts=[whole]),
+    )
+    for part in parts:
+        with pytest.raises(InputError, match="not of this version"):
+            part(observation, head, fast(), identity=other)
+        with pytest.raises(InputError, match="not of this version"):
+            part(observation, head, named)
     with pytest.raises(ConfigError, match="vhap"):
         track_sequence(observation, head, fast(preset="vhap"), identity=Identity.of_track(first))
     (tmp_path / "x.npz").write_bytes(b"no archive")
