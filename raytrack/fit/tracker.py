@@ -102,7 +102,7 @@ def track_sequence(
         if sequence.is_unsolved:
             seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
             kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
-            step_s = sequence.first.usual_step_s
+            step_s = _usual_step_s(sequence)
             trial = None if config.landmarks_only else partial(photo_error_of_cameras, head, usual_step_s=step_s)
             cameras = [found.camera for found in solved_views(seen, head, config, kept=kept, photo_error=trial).rig]
             whole = sequence = sequence.with_cameras(cameras)
@@ -177,10 +177,15 @@ def _fit_all(
             on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
 
     seen = frames_of(views, np.flatnonzero(~held_out))
-    step_s = usual_step_s(views.first.timestamps_s)
-    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=step_s)
+    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=_usual_step_s(views))
     state = run_stages(runner, checkpoint, report)
     return with_held_out_rows(state, views, head, config, identity, report_rows)
+
+
+def _usual_step_s(views: SequenceViews) -> float:
+    """Time between neighbouring frames of the recording."""
+    known = views.first.usual_step_s
+    return usual_step_s(views.first.timestamps_s) if known is None else known
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
