@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+LARGEST_SQUARED = 0.1
+"""Colour error (0 to 1) up to which the final texture minimises squares."""
+
 
 def colour_term(
     image: Float[Tensor, "batch height width 3"],
@@ -18,6 +21,21 @@ def colour_term(
 ) -> Float[Tensor, ""]:
     """Mean absolute colour error per channel of a covered pixel. Differentiable in the image."""
     return ((image - target).abs() * trust[..., None]).sum() / (3 * coverage.sum().clamp_min(1))
+
+
+def texture_colour_term(
+    image: Float[Tensor, "batch height width 3"],
+    target: Float[Tensor, "batch height width 3"],
+    trust: Float[Tensor, "batch height width"],
+    coverage: Bool[Tensor, "batch height width"],
+) -> Float[Tensor, ""]:
+    """Mean Huber loss of colours, in units of `LARGEST_SQUARED`: a texel takes the mean of what is usual, not of all.
+
+    The median, which absolute errors give, leaves larger squared errors where light and wrinkles change a colour.
+    """
+    error = (image - target).abs()
+    loss = torch.where(error < LARGEST_SQUARED, error.square() / (2 * LARGEST_SQUARED), error - LARGEST_SQUARED / 2)
+    return (loss * trust[..., None]).sum() / (3 * coverage.sum().clamp_min(1))
 
 
 def matte_term(
