@@ -155,7 +155,8 @@ class StageRunner:
                 found = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
             else:
                 chosen = self.shared_frames if only_shared else self._in_segment()
-                use_mattes = None if only_shared and not self._mattes_decided else not state.mattes_refused
+                undecided = only_shared and not fine and not self._mattes_decided
+                use_mattes = None if undecided else not state.mattes_refused
                 found = Pictures.of_detections(self.views, self.landmark_weights, size, chosen, use_mattes)
             self._pictures[only_shared, fine] = found
         return self._pictures[only_shared, fine]
