@@ -35,8 +35,8 @@ SIZE_HW = (80, 100)
 def two_views() -> SequenceViews:
     view = SequenceObservation(
         size_hw=SIZE_HW, timestep_ids=("0", "1"), timestamps_s=np.array([0.0, 4.0]), scores=np.ones(2, np.float32),
-        landmarks_px=np.random.default_rng(0).uniform(20, 60, (2, 478, 2)).astype(np.float32), load_image=lambda _: np.zeros((*SIZE_HW, 3), np.uint8),
-        load_alpha=None,
+        landmarks_px=np.random.default_rng(0).uniform(20, 60, (2, 478, 2)).astype(np.float32),
+        load_image=lambda _: np.zeros((*SIZE_HW, 3), np.uint8), load_alpha=None,
     )  # fmt: skip
     return SequenceViews.of([dataclasses.replace(view, camera_id=name) for name in "ab"])
 
