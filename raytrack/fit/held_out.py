@@ -37,7 +37,8 @@ def held_out_frames(views: SequenceViews, config: TrackConfig) -> Bool[np.ndarra
     if not every:
         return np.zeros(views.num_frames, bool)
     held_out = np.arange(views.num_frames) % every == every - 1
-    return held_out & np.isin(group, group[~held_out & views.detected])
+    seen = ~held_out & views.detected
+    return held_out & np.isin(group, group[seen]) if seen.any() else held_out
 
 
 def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
