@@ -6,9 +6,10 @@ from torch import Tensor
 
 from raytrack.geometry.camera import Camera
 
-_POWER = 3
+_POWER = 6
+"""High, for few pictures may see squarely what many see edge-on."""
 _LEAST_COSINE = 0.05
-LEAST_TRUST = 0.01
+LEAST_TRUST = 0.003
 
 
 @torch.no_grad()

@@ -23,7 +23,11 @@ MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
 _TRANSPARENT, _OPAQUE = 0.3, 0.8
 """Cleaned mattes between which trust in a pixel's colour rises from none to full."""
-_RIM_PX = 2
+_INNER_STEPS = 250
+_RIM, _LEAST_RIM_PX = 0.015, 2
+"""Width of the matte's rim in faces, and at least in pixels."""
+REACH_OF_HAIR = 0.12
+"""Faces: where the matte goes on for longer than this, its outline is not that of the head."""
 DISTANCE_LIMIT_PX = 7.0
 _DISTANCE_STEPS = 16
 _MATTE_ON_FACE = 0.5
@@ -196,12 +200,24 @@ class TrackingFrames:
             inside = np.clip((matte - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
         return inside if unhidden is None else inside * unhidden
 
+    def reachable(self, frame: int) -> Float[np.ndarray, "height width"]:
+        """Trust from 1 to 0 that the matte ends nearby, so that the head should be there: long hair is not the head.
+
+        Where foreground reaches far beyond a head that is drawn, the head cannot and should not follow.
+        """
+        if self.matte_steps is None:
+            return np.ones(self.size_hw, np.float32)
+        inside = (self.matte_steps[frame] > 127).astype(np.uint8)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (REACH_OF_HAIR * self.face_size_px)
+        return 1 / (1 + np.square(np.square(depth)))
+
     def inner(self, frame: int) -> Float[np.ndarray, "height width"]:
-        """1 inside the matte, 0 within `_RIM_PX` pixels of its outline, where the background may shine through."""
+        """1 inside the matte, 0 along its outline, where the background may shine through."""
         if self.matte_steps is None or not self.matte_valid[frame]:
             return np.ones(self.size_hw, np.float32)
-        rim = np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)
-        return cv2.erode(self.matte_steps[frame], rim).astype(np.float32) / 255
+        side = 2 * max(_LEAST_RIM_PX, round(_RIM * self.face_size_px)) + 1
+        eroded = cv2.erode(self.matte_steps[frame], np.ones((side, side), np.uint8))
+        return (eroded >= _INNER_STEPS).astype(np.float32)
 
     def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:
         """Trust in each pixel: 0 where something stands before the head; None where nothing does."""

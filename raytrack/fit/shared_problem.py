@@ -132,6 +132,10 @@ class PictureBatch:
         closed = torch.from_numpy(~self.frames.mouth_open[self.numbers])[:, None, None].to(coverage.device)
         return trust.to(coverage.device) * ~(closed & inside_mouth)
 
+    def reachable(self) -> Float[Tensor, "batch height width"]:
+        """0 where the matte reaches far beyond."""
+        return torch.from_numpy(np.stack([self.frames.reachable(int(number)) for number in self.numbers]))
+
     def inner(self) -> Float[Tensor, "batch height width"]:
         """0 next to the matte's outline."""
         return torch.from_numpy(np.stack([self.frames.inner(int(number)) for number in self.numbers]))

@@ -224,6 +224,7 @@ class SharedOptimiser:
             torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
             fragments.coverage,
             pictures.unhidden().to(device),
+            pictures.reachable().to(device),
         )
 
     def _landmark_term(self, camera: Camera, vertices: Tensor, pictures: PictureBatch) -> Tensor:

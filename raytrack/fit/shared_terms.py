@@ -45,13 +45,24 @@ def matte_term(
     valid: Bool[Tensor, " batch"],
     coverage: Bool[Tensor, "batch height width"],
     trust: Float[Tensor, "batch height width"],
+    reachable: Float[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of rendered coverage and matte, per covered pixel. Differentiable in the rendered one.
 
     Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
+
+    Args:
+        rendered: Antialiased coverage.
+        alpha: The matte.
+        above_chin: Where the matte should be filled.
+        valid: Pictures whose mattes count.
+        coverage: Pixels that are drawn.
+        trust: 0 where something stands before the head.
+        reachable: How much it counts that a pixel of the matte is not filled.
     """
     excess = rendered - alpha
-    difference = torch.where(above_chin, excess.abs(), excess.clamp_min(0)) * trust * valid[:, None, None]
+    missing = torch.where(above_chin, (-excess).clamp_min(0) * reachable, 0.0)
+    difference = (excess.clamp_min(0) + missing) * trust * valid[:, None, None]
     return difference.sum() / coverage.sum().clamp_min(1)
 
 
