@@ -9,6 +9,7 @@ import torch
 from test_fit_recovery import NUM_FRAMES, fast, scene  # noqa: F401 (a fixture)
 
 from raytrack.errors import ConfigError, InputError
+from raytrack.fit.checkpoint import FitState
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.identity import Identity
@@ -16,6 +17,7 @@ from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.row_solver import RowResult, RowSolver
 from raytrack.fit.segment_bounds import segment_bounds
 from raytrack.fit.segmented import SegmentRows, fit_segment, fit_shared, join_segments
+from raytrack.fit.shared import SharedParameters
 from raytrack.fit.shared_stage import SharedOptimiser
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.tracker import track_sequence
@@ -204,10 +206,12 @@ def test_an_identity_that_cannot_be_used_is_refused(scene, first, tmp_path):  # 
     other.save(tmp_path / "other.npz")
     named = fast(identity=str(tmp_path / "other.npz"))
     whole = SegmentRows(segment=Segment(start=0, stop=NUM_FRAMES), rows=first.parameters.pack())
+    shared = SharedParameters.start(head, first.shape, first.focal_px, 128)
+    state = FitState(rows=whole.rows, shared=shared, stages_done=1, photo_error=0, rows_error=1, converged=False)
     parts = (
         fit_shared,
-        functools.partial(fit_segment, state=None, segment=whole.segment),
-        functools.partial(join_segments, state=None, parts=[whole]),
+        functools.partial(fit_segment, state=state, segment=whole.segment),
+        functools.partial(join_segments, state=state, parts=[whole]),
     )
     for part in parts:
         with pytest.raises(InputError, match="not of this version"):
