@@ -55,7 +55,10 @@ class CameraSolver(RowSolver):
         *,
         round_index: int = 0,
     ) -> CameraResult:
-        """Move the cameras and some frames' rows; what comes out worse than it went in stays as it was.
+        """Move the cameras and some frames' rows.
+
+        All stays as it was where the colour error grew by more than half and by more than 0.02: the outline, landmarks
+        and priors have their say, and a better place can cost colours something.
 
         Args:
             rows: Packed parameters of every frame.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from raytrack.errors import InputError
 from raytrack.fit.npz import npz_bytes, read_npz, write_npz
-from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.shared import SharedParameters
 
 _SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras", "gains")
@@ -30,7 +30,7 @@ class FitState:
     photo_error: float
     """Mean colour error of the last stage."""
     rows_error: float
-    """Mean colour error of the last Gauss–Newton pass; rounds end when it no longer falls."""
+    """Mean colour error of the last Gauss–Newton pass; rounds end when it hardly changes any more."""
     converged: bool
     units_done: int = 0
     """Units of work finished in the stage that is under way."""
@@ -46,6 +46,8 @@ class FitState:
     """The identity of those rows."""
     hidden: HiddenSpots = field(default_factory=HiddenSpots.none)
     """What the last look found to stand before the head."""
+    levels: ErrorLevels | None = None
+    """How large errors usually are, as that look learnt; None before the first one."""
 
     def to(self, device: torch.device) -> "FitState":
         """The same state with what changes during a fit on another device."""
@@ -103,6 +105,9 @@ def _arrays(state: FitState) -> dict[str, np.ndarray]:
     for name in _NUMBERS:
         arrays[name] = np.array(getattr(state, name))
     arrays |= {"hidden_pictures": state.hidden.pictures, "hidden_spots": state.hidden.spots}
+    if state.levels is not None:
+        levels = state.levels
+        arrays |= {"levels": levels.levels, "levels_whole": np.array(levels.whole), "levels_mobile": levels.mobile}
     arrays["unit_errors"] = np.array(state.unit_errors, np.float64)
     for parameter, values in state.adam.items():
         arrays |= {f"adam/{parameter}/{name}": value.numpy() for name, value in values.items()}
@@ -121,6 +126,13 @@ def _state(arrays: dict[str, np.ndarray]) -> FitState:
         unit_errors=tuple(float(error) for error in arrays["unit_errors"]),
         adam=adam,
         hidden=HiddenSpots(pictures=arrays["hidden_pictures"].copy(), spots=arrays["hidden_spots"].copy()),
+        levels=_levels(arrays) if "levels" in arrays else None,
         **{name: torch.from_numpy(arrays[name].copy()) for name in _FIRST if name in arrays},
         **{name: arrays[name].item() for name in _NUMBERS},
+    )
+
+
+def _levels(arrays: dict[str, np.ndarray]) -> ErrorLevels:
+    return ErrorLevels(
+        levels=arrays["levels"].copy(), whole=arrays["levels_whole"].item(), mobile=arrays["levels_mobile"].copy()
     )

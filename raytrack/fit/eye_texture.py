@@ -33,8 +33,10 @@ class EyeRings:
     outer_share: Float[Tensor, "texels 1"]
     """How near it is to that, 0 to 1."""
     symmetry: Float[Tensor, "texels 1"]
-    """How far it keeps to its rings: 1 on the iris, 0 where lids cast their shadows on the white."""
-    num_rings: int
+    """How far it goes to its rings in one step: all the way on the iris, less and less where lids begin to cast their
+    shadows on the white, 0 beyond."""
+    mean_share: Float[Tensor, "rings texels"]
+    """What it is of the mean of each ring. A product with it adds in the same order everywhere."""
     size: int
     """Texels along a side."""
 
@@ -56,13 +58,18 @@ class EyeRings:
         rings_per_eye = int(np.pi / _RING_RAD) + 2
         place = np.concatenate([eye * rings_per_eye + own for eye, own in enumerate(places)])
         angle = np.concatenate(places) * _RING_RAD
+        inner, outer_share = place.astype(np.int64), (place % 1).astype(np.float32)
+        mean_share = np.zeros((len(_EYES) * rings_per_eye + 1, len(place)), np.float32)
+        mean_share[inner, np.arange(len(place))] = 1 - outer_share
+        mean_share[inner + 1, np.arange(len(place))] += outer_share
+        mean_share /= np.maximum(mean_share.sum(axis=1, keepdims=True), 1e-6)
         symmetry = np.clip((_SCLERA_RAD - angle) / (_SCLERA_RAD - _IRIS_RAD), 0, 1)
         return cls(
             texels=torch.from_numpy(np.concatenate(texels)),
-            inner_ring=torch.from_numpy(place.astype(np.int64)),
-            outer_share=torch.from_numpy((place % 1).astype(np.float32))[:, None],
+            inner_ring=torch.from_numpy(inner),
+            outer_share=torch.from_numpy(outer_share)[:, None],
             symmetry=torch.from_numpy(symmetry.astype(np.float32))[:, None],
-            num_rings=len(_EYES) * rings_per_eye,
+            mean_share=torch.from_numpy(mean_share),
             size=size,
         )
 
@@ -73,12 +80,12 @@ class EyeRings:
             inner_ring=self.inner_ring.to(device),
             outer_share=self.outer_share.to(device),
             symmetry=self.symmetry.to(device),
-            num_rings=self.num_rings,
+            mean_share=self.mean_share.to(device),
             size=self.size,
         )
 
     def symmetric(self, texture: Float[Tensor, "size size 3"]) -> Float[Tensor, "size size 3"]:
-        """The texture with every ring of an iris in its mean colour; other texels as they are.
+        """The texture with every ring of an iris in its mean colour; texels beside the eyeballs as they are.
 
         Raises:
             ValueError: The texture is of another size.
@@ -86,13 +93,9 @@ class EyeRings:
         if len(texture) != self.size:
             raise ValueError(f"rings of a map with {self.size} texels along a side, got {len(texture)}")
         flat = texture.flatten(0, 1)
-        own, inner, outer = flat[self.texels], self.inner_ring, self.inner_ring + 1
-        total, weight = own.new_zeros(self.num_rings + 1, 3), own.new_zeros(self.num_rings + 1, 1)
-        for ring, share in ((inner, 1 - self.outer_share), (outer, self.outer_share)):
-            total = total.index_add(0, ring, share * own)
-            weight = weight.index_add(0, ring, share)
-        mean = total / weight.clamp_min(1e-6)
-        smooth = (1 - self.outer_share) * mean[inner] + self.outer_share * mean[outer]
+        own, inner = flat[self.texels], self.inner_ring
+        mean = self.mean_share @ own
+        smooth = (1 - self.outer_share) * mean[inner] + self.outer_share * mean[inner + 1]
         return flat.index_copy(0, self.texels, own + self.symmetry * (smooth - own)).view_as(texture)
 
 

@@ -64,6 +64,8 @@ def choose_shared_frames(views: SequenceViews, count: int, groups: FrameGroups) 
     places = np.linspace(0, len(left) - 1, count - int(chosen.sum())).round().astype(int)
     chosen[left[places]] = True
     for group in (groups.light, groups.focal):
+        if not group.any():
+            continue
         short = np.bincount(group[chosen], minlength=int(group.max()) + 1) < _LEAST_OF_GROUP
         for index in np.flatnonzero(short):
             own = np.flatnonzero(active & (group == index))

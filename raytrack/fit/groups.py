@@ -1,4 +1,4 @@
-"""Groups of frames that share a light and a focal length: the stretches between a sequence's cuts, or single frames.
+"""Groups of frames that share a light and a focal length: the stretches between a sequence's cuts.
 
 Identity, offsets and texture are the same in all groups.
 """
@@ -25,11 +25,6 @@ class FrameGroups:
     def num_lights(self) -> int:
         """How many lights there are."""
         return int(self.light.max()) + 1
-
-    @property
-    def num_focals(self) -> int:
-        """How many focal lengths there are."""
-        return int(self.focal.max()) + 1
 
 
 def numbered(group: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:

@@ -19,7 +19,8 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import ImageLoader, SequenceObservation
-from raytrack.fit.schedule import RowStage
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.schedule import OcclusionStage, RowStage
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
@@ -30,13 +31,14 @@ logger = logging.getLogger(__name__)
 def held_out_frames(views: SequenceViews, config: TrackConfig) -> Bool[np.ndarray, " frames"]:
     """The last of every `config.held_out_every` frames: with 2 the odd ones, counted from 0; with 0 none.
 
-    Not those of a group of frames that would have no other left: its light could not be known.
+    Not those of a group of frames that would have no other face left: its light could not be known.
     """
     every, group = config.held_out_every, views.group
     if not every:
         return np.zeros(views.num_frames, bool)
     held_out = np.arange(views.num_frames) % every == every - 1
-    return held_out & np.isin(group, group[~held_out])
+    seen = ~held_out & views.detected
+    return held_out & np.isin(group, group[seen]) if seen.any() else held_out
 
 
 def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> SequenceViews:
@@ -87,6 +89,14 @@ def _renumbered(load: ImageLoader, numbers: np.ndarray) -> ImageLoader:
     return lambda frame: load(int(numbers[frame]))
 
 
+def _fitted_groups(views: SequenceViews, kept: Bool[np.ndarray, " frames"]) -> Int[np.ndarray, " groups"]:
+    """What the fit of the kept frames calls the groups of all frames: both count them as they appear to them."""
+    seen = np.flatnonzero(kept & views.detected)
+    _, first = np.unique(views.group[seen], return_index=True)
+    places = np.cumsum(kept)[seen[first]] - 1
+    return frames_of(views, np.flatnonzero(kept)).group[places]
+
+
 def with_held_out_rows(
     state: FitState,
     views: SequenceViews,
@@ -98,7 +108,8 @@ def with_held_out_rows(
     """The state of all frames, from that of a finished fit of those that are not held out.
 
     Args:
-        state: Of the fitted frames; what it says of shared parameters comes back as it is.
+        state: Of the fitted frames; what it says of shared parameters comes back as it is, in the order of the groups
+            of all frames.
         views: Of all frames.
         head: The head model.
         config: As for the fit.
@@ -109,13 +120,23 @@ def with_held_out_rows(
     rows = state.rows.new_zeros(views.num_frames, state.rows.shape[1])
     rows[torch.from_numpy(~held_out)] = state.rows
     rows = interpolate_missing(rows, views.detected & ~held_out, views.group)
+    fitted = _fitted_groups(views, ~held_out)
+    shared = state.shared.with_values(light=state.shared.light[fitted], log_focal=state.shared.log_focal[fitted])
+    state = dataclasses.replace(state, shared=shared)
     if views.is_rig:  # The head that frames the pictures
         state = dataclasses.replace(state, first_rows=rows, first_shape=state.shared.shape)
     state = dataclasses.replace(state, rows=rows)
-    runner = StageRunner(views, head, config, identity=identity)
-    stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage)]
+    # What is hidden in the kept frames, which the state numbers without the others, matters no more.
+    state = dataclasses.replace(state, hidden=HiddenSpots.none())
+    runner = StageRunner(views, head, config, identity=identity, mattes_decided=True)
+    stages = [stage for stage in runner.schedule(state) if isinstance(stage, RowStage | OcclusionStage)]
+    # No look at heads that are where their neighbours were.
+    stages = stages[next((number for number, stage in enumerate(stages) if isinstance(stage, RowStage)), 0) :]
     for done, stage in enumerate(stages):
-        state = runner.solve_rows(stage, state, held_out)
+        if isinstance(stage, RowStage):
+            state = runner.solve_rows(stage, state, held_out)
+        else:
+            state = runner.look_at(state, held_out)
         on_share((done + 1) / len(stages))
     error = float(np.mean(state.unit_errors)) if state.unit_errors else float("nan")
     logger.info("held-out frames: colour error %.4f", error)

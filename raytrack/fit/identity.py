@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from raytrack.errors import InputError
+from raytrack.errors import ConfigError, InputError
+from raytrack.fit.config import TrackConfig
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.shared import SharedParameters, resampled_texture
 from raytrack.fit.track import FORMAT_VERSION, TEXTURE_STEPS, Track
@@ -43,14 +44,15 @@ class Identity:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
+    def load(cls, path: Path | str) -> "Identity":
         """Read what `save` wrote, or the identity in a track's `tracked_params.npz`.
 
         Raises:
             InputError: The file is missing, damaged, or of another format version.
         """
         arrays = read_npz(path)
-        if int(arrays.get("format_version", -1)) != FORMAT_VERSION or "shape" not in arrays:
+        needed = {"shape", "texture", "head_name", "head_sha256"}
+        if int(arrays.get("format_version", -1)) != FORMAT_VERSION or not needed <= set(arrays):
             raise InputError(f"{path}: neither a raytrack track nor an identity of format {FORMAT_VERSION}")
         offset = arrays.get("static_offset")
         return cls(
@@ -61,7 +63,7 @@ class Identity:
             head_sha256=str(arrays["head_sha256"]),
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write an ``.npz`` under the names that a track's file has; equal identities give equal bytes."""
         arrays = {
             "shape": self.shape.numpy(),
@@ -96,3 +98,20 @@ class Identity:
         return shared.with_values(
             shape=self.shape, offset=offset, texture=resampled_texture(self.texture, texture_size)
         )
+
+
+def known_identity(config: TrackConfig, identity: Identity | None, head: HeadModel) -> Identity | None:
+    """The identity that a sequence is tracked with: the given one, or the one that the configuration names, or none.
+
+    Raises:
+        InputError: It is of another head, or its file cannot be read.
+        ConfigError: The preset finds its own.
+    """
+    if identity is None and config.identity:
+        identity = Identity.load(Path(config.identity))
+    if identity is None:
+        return None
+    identity.check_head(head)
+    if config.preset == "vhap":
+        raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
+    return identity

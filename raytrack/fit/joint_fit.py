@@ -69,10 +69,10 @@ class JointFitter:
             # A known identity cannot make up for a wrong focal length, which is then found like the rows.
             rows = self.first_rows(targets)
             visible = self.visible(targets, rows, self.focal_px)
-            return JointFit(
-                targets=visible,
-                solution=self.landmarks.fit(visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape),
+            solution = self.landmarks.fit(
+                visible, rows, self._shape, self.focal_px, hold_shape=self._holds_shape, hold_focal=self._holds_focal
             )
+            return JointFit(targets=visible, solution=solution)
         return JointFit(targets=targets, solution=self._with_best_focal(targets))
 
     def _with_best_focal(self, targets: RigTargets) -> LandmarkSolution:
@@ -130,7 +130,14 @@ class JointFitter:
 
 
 def lowest(log_ratios: Float[np.ndarray, " values"], costs: Float[np.ndarray, " values"]) -> float:
-    """The ratio at the lowest point of the parabola through the lowest value and its neighbours."""
+    """The ratio at the lowest point of the parabola through the lowest value and its neighbours.
+
+    Values that are no numbers are left out; one must be one.
+    """
+    known = np.isfinite(costs)
+    log_ratios, costs = log_ratios[known], costs[known]
+    if len(costs) < 3:
+        return float(np.exp(log_ratios[np.argmin(costs)]))
     middle = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
     near = slice(middle - 1, middle + 2)
     bend, slope, _ = np.polyfit(log_ratios[near] - log_ratios[middle], costs[near], 2)

@@ -20,7 +20,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_npz(
-    path: Path, arrays: Mapping[str, np.ndarray], *, compression_level: int = 1, durable: bool = True
+    path: Path | str, arrays: Mapping[str, np.ndarray], *, compression_level: int = 1, durable: bool = True
 ) -> None:
     """Write arrays as a compressed ``.npz``, in the mapping's order, by way of a temporary file and a rename.
 
@@ -33,6 +33,7 @@ def write_npz(
     Raises:
         ValueError: An array holds Python objects.
     """
+    path = Path(path)
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as file:
         _write_archive(file, arrays, compression_level)
@@ -68,7 +69,7 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(path: Path | IO[bytes]) -> dict[str, np.ndarray]:
+def read_npz(path: Path | str | IO[bytes]) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz``, by its path or open for reading.
 
     Raises:

@@ -108,7 +108,7 @@ class ErrorLevels:
     levels: Float[np.ndarray, " faces"]
     """At least `NOISE_FLOOR`."""
     whole: float
-    """Median over pictures of a picture's median error."""
+    """Median over all pictures and the places that each shows of a place's mean error."""
     mobile: Bool[np.ndarray, " faces"]
     """Places whose look changes with the expression."""
 
@@ -173,6 +173,16 @@ class HiddenSpots:
         """Nothing is hidden."""
         return cls(pictures=np.zeros((0, 2), np.int64), spots=np.zeros((0, GRID, GRID), np.uint8))
 
+    @classmethod
+    def of_bytes(cls, first: int, spots: Sequence[bytes | None]) -> "HiddenSpots":
+        """Of a single camera's timesteps from the first one on; None where nothing is hidden."""
+        pictures = [(0, first + number) for number, own in enumerate(spots) if own is not None]
+        values = b"".join(own for own in spots if own is not None)
+        return cls(
+            pictures=np.array(pictures, np.int64).reshape(-1, 2),
+            spots=np.frombuffer(values, np.uint8).reshape(-1, GRID, GRID),
+        )
+
     def with_picture(self, place: int, timestep: int, hidden: Bool[np.ndarray, "height width"]) -> "HiddenSpots":
         """With one more picture; the same if nothing is hidden in it."""
         if not hidden.any():
@@ -182,6 +192,19 @@ class HiddenSpots:
             pictures=np.concatenate([self.pictures, [[place, timestep]]]),
             spots=np.concatenate([self.spots, np.round(255 * grid).astype(np.uint8)[None]]),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["HiddenSpots"]) -> "HiddenSpots":
+        """What is hidden in the pictures of several parts of a fit, no two of which have a picture in common."""
+        return cls(
+            pictures=np.concatenate([part.pictures for part in parts]),
+            spots=np.concatenate([part.spots for part in parts]),
+        )
+
+    def within(self, frames: Bool[np.ndarray, " frames"]) -> "HiddenSpots":
+        """What is hidden in the pictures of some timesteps."""
+        chosen = frames[self.pictures[:, 1]]
+        return HiddenSpots(pictures=self.pictures[chosen], spots=self.spots[chosen])
 
     def of_view(self, place: int) -> dict[int, UInt8[np.ndarray, "grid grid"]]:
         """Spots of a view's timesteps, where there are any."""

@@ -27,22 +27,27 @@ class OcclusionSearch:
         rows: torch.Tensor,
         shared: SharedParameters,
         groups: FrameGroups,
+        levels: ErrorLevels | None = None,
     ) -> None:
         """Learn the usual errors.
 
         Args:
-            pictures: Of the whole sequence.
+            pictures: Those to look at.
             head: The head model.
             renderer: On the CPU.
             rows: Packed parameters of every frame.
             shared: With the whole texture.
             groups: Which light and focal length each frame has.
+            levels: The usual errors, where they are known; by default they are learnt from the pictures.
         """
         self._pictures, self._head, self._renderer = pictures, head, renderer
         self._rows, self._shared, self._groups = rows, shared, groups
-        pairs = pictures.pairs
+        self.levels = self._learnt() if levels is None else levels
+
+    def _learnt(self) -> ErrorLevels:
+        pairs = self._pictures.pairs
         chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), PICTURES_FOR_LEVELS)).round().astype(int))
-        self._levels = ErrorLevels.create([self._errors(*pair)[0] for pair in pairs[chosen].tolist()], head)
+        return ErrorLevels.create([self._errors(*pair)[0] for pair in pairs[chosen].tolist()], self._head)
 
     def look(self, pairs: Int[np.ndarray, "pictures 2"], found: HiddenSpots) -> tuple[HiddenSpots, list[float]]:
         """What is hidden in some pictures, added to what was found in others; and their mean colour errors.
@@ -51,13 +56,13 @@ class OcclusionSearch:
             pairs: (place of the view, timestep).
             found: In pictures before these.
         """
-        means = []
+        means, parts = [], [found]
         for place, timestep in pairs.tolist():
             errors, mean = self._errors(place, timestep)
-            hidden = self._levels.hidden(errors, self._pictures.row_views[place].frames.face_size_px)
-            found = found.with_picture(place, timestep, hidden)
+            hidden = self.levels.hidden(errors, self._pictures.row_views[place].frames.face_size_px)
+            parts.append(HiddenSpots.none().with_picture(place, timestep, hidden))
             means.append(mean)
-        return found, means
+        return HiddenSpots.joined(parts), means
 
     @torch.no_grad()
     def _errors(self, place: int, timestep: int) -> tuple[PictureErrors, float]:

@@ -1,4 +1,7 @@
-"""Which pixels speak for a picture: few for skin, which has many, all of eyes and lips, which have few."""
+"""Which pixels speak for a picture: few for skin, which has many, and of eyes and lips, which have few, all.
+
+But for close faces, where eyes and lips have more than `_MOST_FINE` of the samples: then as many of them as that.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

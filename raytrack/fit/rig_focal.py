@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from raytrack.errors import InputError, NotConvergedError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.held_out import frames_of
 from raytrack.fit.joint_fit import lowest
@@ -41,6 +43,9 @@ def best_factor(views: SequenceViews, config: TrackConfig, place: PlaceCameras, 
         config: Of the whole fit.
         place: Places cameras by landmarks.
         photo_error: Tries cameras.
+
+    Raises:
+        NotConvergedError: None of the focal lengths that are tried can be fitted.
     """
     few = frames_of(views, _few_timesteps(views))
     trial = replace(
@@ -48,7 +53,17 @@ def best_factor(views: SequenceViews, config: TrackConfig, place: PlaceCameras, 
         tracking_size_px=min(config.tracking_size_px, _TRIAL_SIZE_PX),
         texture_size=min(config.texture_size, _TRIAL_TEXTURE_SIZE),
     )
-    errors = np.array([photo_error(few.with_cameras(place(ratio)), trial) for ratio in RATIOS])
+
+    def error(ratio: float) -> float:
+        try:
+            return photo_error(few.with_cameras(place(ratio)), trial)
+        except (NotConvergedError, InputError, torch.linalg.LinAlgError) as failure:  # pyright: ignore[reportPrivateImportUsage]
+            logger.info("focal length %.2f: %s", ratio * config.focal_ratio, failure)
+            return float("inf")
+
+    errors = np.array([error(ratio) for ratio in RATIOS])
+    if not np.isfinite(errors).any():
+        raise NotConvergedError("the cameras of the rig can be fitted with no focal length that was tried")
     factor = lowest(np.log(RATIOS), np.log(errors) + _PRIOR * np.log(RATIOS) ** 2)
     tried = ", ".join(
         f"{ratio * config.focal_ratio:.2f}: {error:.4f}" for ratio, error in zip(RATIOS, errors, strict=True)

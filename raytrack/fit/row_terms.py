@@ -69,7 +69,7 @@ class SurfaceMasks:
     ignored_outline: Bool[np.ndarray, " vertices"]
     """Vertices whose silhouettes are not aligned to the matte."""
     fine_faces: Bool[np.ndarray, " faces"]
-    """Eyes and mouth: small in pictures, and none of their pixels are left out."""
+    """Eyes and mouth: small in pictures, and of their pixels more are taken (`raytrack.fit.pixel_samples`)."""
     eyeball_faces: Bool[np.ndarray, " faces"]
 
     @classmethod
@@ -211,7 +211,7 @@ class ViewTerms:
         error, slope = _image_gradients(drawing.image, drawing.target, blur_px, pixels)
         in_eye = self.masks.eyeball_faces[face]
         eye_blur_px = min(blur_px, _EYE_BLUR_PX * self.view.unit_px)
-        if eye_blur_px < blur_px:
+        if eye_blur_px < blur_px and in_eye.any():
             error[in_eye], slope[in_eye] = _image_gradients(drawing.image, drawing.target, eye_blur_px, pixels[in_eye])
         photo = self.shares.colours * self.weights.photo
         weight = photo / 3 * shares[:, None] / np.maximum(np.abs(error), SMALLEST_RESIDUAL)

@@ -95,6 +95,8 @@ class OcclusionStage:
     name: str
     always: bool = False
     """Run even when the rounds have converged."""
+    frames: Literal["shared", "others"] = "shared"
+    """Of which frames; those that are not shared are judged by the levels of those that are."""
 
 
 Stage = RowStage | CameraStage | JointStage | SharedStage | TextureStage | OcclusionStage
@@ -215,12 +217,17 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
     return stages
 
 
-def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
-    """The rows of all frames, when what they share is known; those that took no part so far catch up first."""
-    stages = []
+def _last_rows(config: TrackConfig, *, long: bool) -> list[Stage]:
+    """The rows of all frames, when what they share is known; those that took no part so far catch up first.
+
+    What stands before the head in those is looked for once their heads are in place: levels of frames that are would
+    take one that is not for something else.
+    """
+    stages: list[Stage] = []
     for index, blur in enumerate(_CATCH_UP if long else ()):
         name, number = f"catch_up_{index}", config.rounds + 1 + index
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
+        stages.append(OcclusionStage(name=f"occlusion_others_{index}", always=True, frames="others"))
     stages.append(
         RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all",
                  fine=True)
@@ -247,6 +254,8 @@ def _schedule_of_known_identity(
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
         epochs = max(_LIGHT_EPOCHS, _FEWEST_LIGHT_PICTURES / num_pictures)
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
+    if long:
+        stages.append(OcclusionStage(name="occlusion_final", always=True))
     return (*stages, *_last_rows(config, long=long))
 
 

@@ -6,7 +6,7 @@ painted. No part holds more pictures than those of its own frames.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.frame_choice import Segment
-from raytrack.fit.identity import Identity
+from raytrack.fit.identity import Identity, known_identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, Stage
+from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.schedule import OcclusionStage, RowStage, Stage
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, fitting, run_stages, track_of, views_with_a_face
@@ -30,10 +31,12 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRows:
-    """Packed rows of a segment's own frames."""
+    """Packed rows of a segment's own frames, and what stands before the head in them."""
 
     segment: Segment
     rows: Float[Tensor, "frames columns"]
+    hidden: HiddenSpots = field(default_factory=HiddenSpots.none)
+    """Its timesteps are those of the whole sequence."""
 
 
 def fit_shared(
@@ -58,7 +61,10 @@ def fit_shared(
     Raises:
         NoFaceError: No frame has a face.
         NotConvergedError: The landmarks could not be fitted, or the fit diverged.
+        InputError: The identity is of another head.
+        ConfigError: As of `track_sequence`.
     """
+    identity = known_identity(config, identity, head)
     runner = StageRunner(views_with_a_face(observation), head, config, identity=identity)
     with fitting():
         return run_stages(runner, _checkpoint(checkpoint_folder), on_progress, stop=_num_before_segments)
@@ -89,15 +95,18 @@ def fit_segment(
 
     Raises:
         NotConvergedError: The fit diverged.
+        InputError: The identity is of another head.
+        ConfigError: As of `track_sequence`.
     """
-    views = views_with_a_face(observation)
+    views, identity = views_with_a_face(observation), known_identity(config, identity, head)
     schedule = StageRunner(views, head, config, identity=identity).schedule(state)
-    num_stages = _num_with_segments(schedule) - _num_before_segments(schedule)
+    num_stages = sum(isinstance(stage, RowStage) and _of_all(stage) for stage in schedule)
     runner = StageRunner(views, head, config, segment.widened(num_stages, views.num_frames), identity)
     with fitting():
         checkpoint = _checkpoint(checkpoint_folder)
         found = run_stages(runner, checkpoint, on_progress, start=state, stop=_num_with_segments)
-    return SegmentRows(segment=segment, rows=found.rows[segment.start : segment.stop])
+    own = found.hidden.within(segment.mask(views.num_frames))
+    return SegmentRows(segment=segment, rows=found.rows[segment.start : segment.stop], hidden=own)
 
 
 def join_segments(
@@ -125,18 +134,21 @@ def join_segments(
 
     Raises:
         NotConvergedError: The fit diverged.
+        InputError: The identity is of another head.
+        ConfigError: As of `track_sequence`.
         ValueError: The segments are not those of the sequence.
     """
     bounds = [(part.segment.start, part.segment.stop) for part in parts]
     ends = [0, *(stop for _, stop in bounds)]
     if [start for start, _ in bounds] != ends[:-1] or ends[-1] != observation.num_frames:
         raise ValueError(f"the segments {bounds} do not make up {observation.num_frames} frames one after the other")
-    views = views_with_a_face(observation)
+    views, identity = views_with_a_face(observation), known_identity(config, identity, head)
     runner = StageRunner(views, head, config, identity=identity)
     rows = interpolate_missing(torch.cat([part.rows for part in parts]), views.detected, views.group)
     done = 1 + _num_with_segments(runner.schedule(state))
     with fitting():
-        state = replace(state, rows=rows, stages_done=done)
+        hidden = HiddenSpots.joined([part.hidden for part in parts])
+        state = replace(state, rows=rows, hidden=hidden, stages_done=done)
         state = run_stages(runner, _checkpoint(checkpoint_folder), on_progress, start=state)
     return track_of(state, views, head, config, identity)
 
@@ -151,9 +163,9 @@ def _num_before_segments(schedule: tuple[Stage, ...]) -> int:
 
 
 def _num_with_segments(schedule: tuple[Stage, ...]) -> int:
-    """Those, and the row stages of all frames that follow."""
+    """Those, and the stages that see all frames which follow."""
     return 1 + max(number for number, stage in enumerate(schedule) if _of_all(stage))
 
 
 def _of_all(stage: Stage) -> bool:
-    return isinstance(stage, RowStage) and stage.frames != "shared"
+    return isinstance(stage, RowStage | OcclusionStage) and stage.frames != "shared"

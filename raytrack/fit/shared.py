@@ -133,6 +133,9 @@ class Adam:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue where another Adam of the same settings was."""
+        if not state:
+            self._mean, self._square, self.steps = None, None, 0
+            return
         self._mean, self._square, self.steps = state["mean"].clone(), state["square"].clone(), int(state["steps"])
 
 
@@ -164,6 +167,9 @@ class GroupAdam:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Continue where another one of the same settings was."""
+        if not state:
+            self._rows = None
+            return
         rates = state["mean"].new_full((state["mean"].shape[1],), self.learning_rate)
         self._rows = RowAdam(rates, len(state["mean"]))
         self._rows.restore(state)

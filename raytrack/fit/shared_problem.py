@@ -83,7 +83,7 @@ class SharedProblem:
     best_cosine: Float[Tensor, " faces"] | None = None
     """For the final texture: how squarely each face is seen at best. None: all pictures are trusted alike."""
     eye_rings: EyeRings | None = None
-    """Where given, eyeballs keep to one colour around their axis in textures of that size."""
+    """Where given, steps can keep eyeballs to one colour around their axis, in textures of that size."""
 
     def to(self, device: torch.device) -> "SharedProblem":
         """The same on another device; the renderer stays where it is."""

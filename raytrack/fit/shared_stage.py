@@ -71,6 +71,7 @@ class SharedOptimiser:
         generator: np.random.Generator,
         weights: Weights | None = None,
         colours_only: bool = False,
+        round_eyes: bool = False,
     ) -> tuple[Float[Tensor, "frames columns"], SharedParameters, Tensor]:
         """One Adam step on a batch of pictures, rows held, but that heads move away as the focal length grows.
 
@@ -83,6 +84,7 @@ class SharedOptimiser:
             generator: Of the region perturbation.
             weights: In place of the problem's.
             colours_only: Leave landmarks, matte and antialiasing out: for textures.
+            round_eyes: Draw the colours of irises towards those of their rings (`raytrack.fit.eye_texture`).
 
         Returns:
             Rows and values after the step, and the photometric error before it.
@@ -117,7 +119,7 @@ class SharedOptimiser:
             kept = torch.where(self.problem.offsets.allowed > 0, moved["offset"], shared.offset)
             moved["offset"] = torch.minimum(torch.maximum(kept, -limit), limit)
         rings = self.problem.eye_rings
-        if rings and "texture" in moved and len(moved["texture"]) == rings.size:
+        if rings and round_eyes and "texture" in moved:
             moved["texture"] = rings.symmetric(moved["texture"])
         if PER_FOCAL in moved:
             ratio = (moved[PER_FOCAL] - shared.log_focal)[torch.from_numpy(self.problem.groups.focal).to(rows.device)]

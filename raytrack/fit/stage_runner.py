@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from raytrack.errors import ConfigError
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
@@ -27,7 +27,7 @@ from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.joint_stage import solve_stage
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.neighbours import link_weights
-from raytrack.fit.occlusion import HiddenSpots
+from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.occlusion_stage import OcclusionSearch
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
@@ -71,7 +71,7 @@ PictureSet = tuple[bool, bool]
 
 
 class StageRunner:
-    """Carries out stages on one sequence. Holds its pictures and nothing that a unit changes."""
+    """Carries out stages on one sequence. It holds nothing that a unit changes but copies that it makes anew."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class StageRunner:
         identity: Identity | None = None,
         *,
         usual_step_s: float | None = None,
+        mattes_decided: bool = False,
     ) -> None:
         """Prepare a sequence.
 
@@ -92,6 +93,8 @@ class StageRunner:
             segment: The only frames whose rows are moved by stages that move all, or those that share nothing.
             identity: Shape, offset and texture, where they are known.
             usual_step_s: Time between neighbouring frames, where this is a part of a sequence.
+            mattes_decided: Whether a single camera's mattes can be believed is what the state says, not what the
+                pictures of these frames say.
         """
         if views.solved:
             weights = replace(config.weights, landmark=_LANDMARKS_OF_SOLVED_RIG * config.weights.landmark)
@@ -118,7 +121,7 @@ class StageRunner:
         if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
             raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
         self.albedo_basis = None if identity else AlbedoBasis.create(head, config)
-        self._segment, self.identity = segment, identity
+        self._segment, self.identity, self._mattes_decided = segment, identity, mattes_decided
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
         self._pictures: dict[PictureSet, Pictures] = {}
@@ -153,9 +156,9 @@ class StageRunner:
                 start = state.first_rows, state.first_shape
                 found = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
             else:
-                chosen, use_mattes = self.shared_frames, None
-                if not only_shared:
-                    chosen, use_mattes = self._in_segment(), not state.mattes_refused
+                chosen = self.shared_frames if only_shared else self._in_segment()
+                undecided = only_shared and not fine and not self._mattes_decided
+                use_mattes = None if undecided else not state.mattes_refused
                 found = Pictures.of_detections(self.views, self.landmark_weights, size, chosen, use_mattes)
             self._pictures[only_shared, fine] = found
         return self._pictures[only_shared, fine]
@@ -188,7 +191,7 @@ class StageRunner:
         if isinstance(stage, CameraStage | JointStage):
             return 1
         if isinstance(stage, OcclusionStage):
-            return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
+            return -(-len(self._looked_at(stage, state)) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
         if isinstance(stage, SharedStage):
             return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
@@ -224,7 +227,7 @@ class StageRunner:
         elif isinstance(stage, JointStage):
             state = self._joint(stage, state)
         elif isinstance(stage, OcclusionStage):
-            state = self._look(state, unit, index)
+            state = self._look(stage, state, unit)
         elif isinstance(stage, SharedStage):
             state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
         else:
@@ -243,22 +246,38 @@ class StageRunner:
             rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
-            error = state.unit_errors[-1]
+            error = error if isinstance(stage, OcclusionStage) else state.unit_errors[-1]
             if isinstance(stage, SharedStage) and "offset" in stage.optimise:
                 state = self._with_centred_eyes(state)
         return replace(
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
 
-    def _look(self, state: FitState, unit: int, index: int) -> FitState:
-        pictures = self._plain_pictures(state)
-        if self._search is None or self._search[0] != index:
-            shared = with_whole_texture(state.shared, self.albedo_basis)
-            renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
-            self._search = index, OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups)
-        pairs = pictures.pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK]
-        hidden, errors = self._search[1].look(pairs, state.hidden if unit else HiddenSpots.none())
-        return replace(state, hidden=hidden, unit_errors=(*state.unit_errors, float(np.mean(errors))))
+    def _look(self, stage: OcclusionStage, state: FitState, unit: int) -> FitState:
+        if self._search is None or self._search[0] != state.stages_done:
+            levels = None if stage.frames == "shared" else state.levels
+            self._search = state.stages_done, self._new_search(self._plain_pictures(state, stage.frames), state, levels)
+        search, pairs = self._search[1], self._looked_at(stage, state)
+        first = HiddenSpots.none() if stage.frames == "shared" else state.hidden.within(self.shared_frames)
+        known = state.hidden if unit else first
+        hidden, errors = search.look(pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK], known)
+        return replace(state, hidden=hidden, levels=search.levels, unit_errors=(*state.unit_errors, *errors))
+
+    def _looked_at(self, stage: OcclusionStage, state: FitState) -> Int[np.ndarray, "pictures 2"]:
+        pairs = self._plain_pictures(state, stage.frames).pairs
+        return pairs if stage.frames == "shared" else pairs[~self.shared_frames[pairs[:, 1]]]
+
+    def _new_search(self, pictures: Pictures, state: FitState, levels: ErrorLevels | None) -> OcclusionSearch:
+        shared = with_whole_texture(state.shared, self.albedo_basis)
+        renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
+        return OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups, levels)
+
+    def look_at(self, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
+        """What stands before the head in some frames alone, by the levels that the state knows."""
+        pictures = self._plain_pictures(state, "all")
+        chosen = pictures.pairs[frames[pictures.pairs[:, 1]]]
+        hidden, _ = self._new_search(pictures, state, state.levels).look(chosen, HiddenSpots.none())
+        return replace(state, hidden=hidden)
 
     def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
         """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
@@ -274,7 +293,8 @@ class StageRunner:
 
     def _with_centred_eyes(self, state: FitState) -> FitState:
         irises = [point for eye in self.landmarks.eyes for point in eye.iris]
-        seen = self.active & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
+        # The rows of others know no colours yet.
+        seen = self.shared_frames & (self.landmark_weights[..., irises].max(axis=(0, 2), initial=0) > _IRIS_SEEN)
         rows, offset = centred_eyes(self.head, state.rows, state.shared.offset, seen)
         return replace(state, rows=rows, shared=state.shared.with_values(offset=offset))
 
@@ -357,6 +377,7 @@ class StageRunner:
                 generator=generator,
                 weights=weights,
                 colours_only=stage.colours_only,
+                round_eyes=True,
             )
             errors.append(error)
         mean = float(torch.stack(errors).mean())

@@ -14,7 +14,7 @@ static_offset       (1, V, 3)           metres; absent when the track uses none
 tex                 (K,)                coefficients of the head's principal components of albedo; absent without them
 tex_extra           (3, S, S)           texture less the head's own albedo at that size, and less what `tex` adds to it
 lights              (9, 3)              spherical harmonics, see `raytrack.geometry.harmonics`
-focal_length        (1,)                focal length in px / max(h, w); absent for a calibrated rig
+focal_length        (1,)                focal length in px / max(h, w); absent for a rig
 timestep_id         (T,) str
 image_size          (2,) int            h, w; of a rig's first camera
 n_processed_frames  () int              T
@@ -59,7 +59,7 @@ TEXTURE_STEPS = 65535
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A tracked sequence of T frames seen by one camera or a calibrated rig: float32 tensors on the CPU.
+    """A tracked sequence of T frames seen by one camera or a rig: float32 tensors on the CPU.
 
     A track that was saved and loaded is the one to draw from: saving rounds the texture to 1/65535 and the focal length
     to float32, so a resumed run and an undisturbed one agree only on what the file holds.
@@ -75,7 +75,7 @@ class Track:
     lights: Float[Tensor, "9 3"]
     """The sequence's one light; where it has cuts, that of the longest stretch between them."""
     focal_px: float | None
-    """Focal length in pixels of an image of `size_hw`, likewise of the longest stretch; None for a calibrated rig."""
+    """Focal length in pixels of an image of `size_hw`, likewise of the longest stretch; None for a rig."""
     size_hw: tuple[int, int]
     """Height and width of the input frames in pixels, of a rig's first camera."""
     timestep_ids: tuple[str, ...]
@@ -88,7 +88,7 @@ class Track:
     texture_coefficients: Float[Tensor, " components"] | None = None
     """Of the head's principal components of albedo, whose share of `texture` is in it; None where it has none."""
     rig: tuple[RigCamera, ...] = ()
-    """The cameras of a calibrated rig; empty where one camera's focal length was found with the track."""
+    """The cameras of a rig, calibrated or found; empty where there is one camera, whose focal length says all."""
     gains: Float[Tensor, "cameras 3"] | None = None
     """Factors on the light, by camera and channel: how the cameras of an uncalibrated rig differ in exposure and white
     balance. None for others."""
@@ -97,7 +97,7 @@ class Track:
     lights_per_frame: Float[Tensor, "frames 9 3"] | None = None
     """Each frame's light; None where all have the same."""
     focal_px_per_frame: Float[Tensor, " frames"] | None = None
-    """Each frame's focal length; None where all have the same, and for a calibrated rig."""
+    """Each frame's focal length; None where all have the same, and for a rig."""
     capture_from_world: Float[Tensor, "3 3"] | None = None
     """The rotation from the tracker's world to that of the rig's calibration, which has the same origin; None where
     that is not known."""
@@ -110,8 +110,8 @@ class Track:
         """Check that the fields agree.
 
         Raises:
-            ValueError: They differ in their number of frames, no frame is there, or there are both a focal length and
-                a rig, or neither.
+            ValueError: They differ in their number of frames or of cameras, no frame is there, or there are both a
+                focal length and a rig, or neither.
         """
         if (self.focal_px is None) != bool(self.rig):
             raise ValueError("a track has either a focal length or the cameras of a rig")
@@ -121,11 +121,13 @@ class Track:
             "timestep_ids": len(self.timestep_ids),
             "tracked": len(self.tracked),
         }
-        for name in ("group", "lights_per_frame", "focal_px_per_frame"):
+        for name in ("group", "lights_per_frame", "focal_px_per_frame", "held_out"):
             if (values := getattr(self, name)) is not None:
                 counts[name] = len(values)
         if len(set(counts.values())) != 1 or not self.timestep_ids:
             raise ValueError(f"the fields of a track must have the same number of frames, one or more; got {counts}")
+        if self.gains is not None and len(self.gains) != len(self.rig):
+            raise ValueError(f"a track needs gains for each of its {len(self.rig)} cameras, got {len(self.gains)}")
 
     @property
     def num_frames(self) -> int:
@@ -179,7 +181,7 @@ class Track:
                 "use the head it was tracked with, or track again"
             )
 
-    def save(self, path: Path, *, base_albedo: Float[Tensor, "base base 3"]) -> None:
+    def save(self, path: Path | str, *, base_albedo: Float[Tensor, "base base 3"]) -> None:
         """Write the track as `tracked_params.npz`; equal tracks give equal bytes.
 
         Args:
@@ -247,7 +249,7 @@ class Track:
         return (self.texture.clamp(0, 1) * TEXTURE_STEPS).round()
 
     @classmethod
-    def load(cls, path: Path) -> "Track":
+    def load(cls, path: Path | str) -> "Track":
         """Read what `save` wrote.
 
         Raises:

@@ -1,7 +1,8 @@
 """Track one sequence: landmarks, then colours, then the final texture. Knows nothing of where it runs.
 
-A sequence is what one camera saw, whose focal length is then found with the head, or what the calibrated cameras of a
-rig saw at the same timesteps: the head is then tracked in the rig's world, in true metres.
+A sequence is what one camera saw, whose focal length is then found with the head unless it is given, or what the
+cameras of a rig saw at the same timesteps. With a calibration the head is tracked in the rig's world, in true metres;
+without one the cameras are found first, by the head that they all see, whose size gives the metres.
 
 `track_sequence` works in a notebook as it does on a cluster. With a checkpoint folder it saves its state every few
 seconds and continues from there, bit for bit.
@@ -25,7 +26,7 @@ from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.groups import longest
 from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows, without_held_out_cameras
-from raytrack.fit.identity import Identity
+from raytrack.fit.identity import Identity, known_identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.landmark_stage import landmark_stage
 from raytrack.fit.neighbours import usual_step_s
@@ -69,8 +70,8 @@ def track_sequence(
     """Fit the head to every timestep at which a view sees the face; interpolate the rest.
 
     Args:
-        views: Pictures, landmarks and mattes of one camera, or of the calibrated cameras of a rig, whose frames are the
-            same timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
+        views: Pictures, landmarks and mattes of one camera, or of the cameras of a rig, whose frames are the same
+            timesteps. A rig's views need not all see the face: what they show of the head counts all the same.
         head: The head model.
         config: Preset, regions, sizes, seed.
         identity: Shape, offset and albedo, where they are known, in place of those that the configuration names: they
@@ -89,24 +90,20 @@ def track_sequence(
             (`SequenceViews.of`).
     """
     whole = SequenceViews.of(views)
-    if config.focal_px is not None and whole.num_views > 1:
-        raise ConfigError("track.focal_px is for clips of one camera: leave it out for a rig")
+    if config.focal_px is not None and (whole.num_views > 1 or whole.is_rig):
+        raise ConfigError("track.focal_px is for clips of one uncalibrated camera: leave it out for a rig")
     sequence = without_held_out_cameras(whole, config)
     held_out = held_out_frames(sequence, config)
     if not sequence.detected[~held_out].any():
         raise NoFaceError
-    if identity is None and config.identity:
-        identity = Identity.load(Path(config.identity))
-    if identity is not None:
-        identity.check_head(head)
-        if config.preset == "vhap":
-            raise ConfigError("the preset `vhap` finds its own identity: take the default preset for a given one")
+    identity = known_identity(config, identity, head)
     checkpoint = None if checkpoint_folder is None else Checkpoint(checkpoint_folder)
     with fitting():
         if sequence.is_unsolved:
             seen = frames_of(sequence, np.flatnonzero(~held_out)) if held_out.any() else sequence
             kept = None if checkpoint_folder is None else checkpoint_folder / "cameras.npz"
-            trial = None if config.landmarks_only else partial(photo_error_of_cameras, head)
+            step_s = _usual_step_s(sequence)
+            trial = None if config.landmarks_only else partial(photo_error_of_cameras, head, usual_step_s=step_s)
             cameras = [found.camera for found in solved_views(seen, head, config, kept=kept, photo_error=trial).rig]
             whole = sequence = sequence.with_cameras(cameras)
         if config.preset == "vhap":
@@ -180,10 +177,15 @@ def _fit_all(
             on_progress(replace(last[0], stage="rows_held_out", done=last[0].total - 1 + share))
 
     seen = frames_of(views, np.flatnonzero(~held_out))
-    step_s = usual_step_s(views.first.timestamps_s)
-    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=step_s)
+    runner = StageRunner(seen, head, config, identity=identity, usual_step_s=_usual_step_s(views))
     state = run_stages(runner, checkpoint, report)
     return with_held_out_rows(state, views, head, config, identity, report_rows)
+
+
+def _usual_step_s(views: SequenceViews) -> float:
+    """Time between neighbouring frames of the recording."""
+    known = views.first.usual_step_s
+    return usual_step_s(views.first.timestamps_s) if known is None else known
 
 
 def _reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[str, float, int, float], None]:
@@ -251,15 +253,18 @@ def _is_refinement(stage: Stage) -> bool:
     return isinstance(stage, RowStage | CameraStage | SharedStage | OcclusionStage) and not stage.always
 
 
-def photo_error_of_cameras(head: HeadModel, views: SequenceViews, config: TrackConfig) -> float:
+def photo_error_of_cameras(
+    head: HeadModel, views: SequenceViews, config: TrackConfig, usual_step_s: float | None = None
+) -> float:
     """Mean colour error of an uncalibrated rig when its cameras have been refined twice: tells whether they are right.
 
     Args:
         head: The head model.
         views: With cameras to try.
         config: Sizes.
+        usual_step_s: Time between neighbouring frames, where the views are of a few that are far apart.
     """
-    runner = StageRunner(views, head, config)
+    runner = StageRunner(views, head, config, usual_step_s=usual_step_s)
     return run_stages(runner, None, None, stop=_up_to_second_cameras).photo_error
 
 

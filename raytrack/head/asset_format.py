@@ -89,6 +89,9 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
     landmarks, contour = read_landmarks(arrays), read_contour(arrays)
     check_tensors(tensors, num_expressions=len(names), num_features=len(pose_features), parents=parents)
     check_landmarks(landmarks, contour, num_faces=len(tensors["faces"]))
+    least = floats(arrays["expression_least"]) if "expression_least" in arrays else None
+    if least is not None and least.shape != (len(names),):
+        raise ValueError(f"expression_least has shape {tuple(least.shape)}, expected {(len(names),)}")
     return HeadModel(
         name=name,
         **tensors,
@@ -104,7 +107,7 @@ def head_from_arrays(arrays: Arrays, *, name: str, asset_sha256: str) -> HeadMod
         jaw_side_full_rad=float(arrays["jaw_side_full_rad"]),
         asset_sha256=asset_sha256,
         texture_basis=None,
-        expression_least=floats(arrays["expression_least"]) if "expression_least" in arrays else None,
+        expression_least=least,
         family=str(arrays["family"]) if "family" in arrays else "",
         ibug_of_facemesh=indices(arrays[IBUG_KEY]) if IBUG_KEY in arrays else None,
     )

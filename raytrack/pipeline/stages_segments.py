@@ -78,10 +78,12 @@ def track_segment(context: StageContext) -> StageOutput:
     )
     schema = track_segments_schema(found.rows.shape[1])
     num_parts = len(_segment_bounds(context.config, context.sequence, observation.num_frames))
+    spots, frames = found.hidden.of_view(0), range(context.chunk.start, context.chunk.stop)
     columns = [
         pa.array([num_parts] * len(context.chunk.frames), pa.int32()),
         pa.array(context.chunk.frames, pa.int32()),
         to_vectors(found.rows.numpy(), schema.field("row").type),
+        pa.array([spots[frame].tobytes() if frame in spots else None for frame in frames], pa.binary()),
     ]
     return StageOutput(rows=pa.table(columns, schema=schema))
 
@@ -92,6 +94,7 @@ def joined_track(context: StageContext) -> Callable[..., Any]:
 
     from raytrack.fit.checkpoint import state_from_bytes
     from raytrack.fit.frame_choice import Segment
+    from raytrack.fit.occlusion import HiddenSpots
     from raytrack.fit.segmented import SegmentRows, join_segments
 
     (shared,) = context.read("track_shared").to_pylist()
@@ -100,7 +103,8 @@ def joined_track(context: StageContext) -> Callable[..., Any]:
         table = context.read("track_segments", chunk=index)
         rows = torch.from_numpy(from_vectors(table["row"], vector_shape(table.schema.field("row").type)).copy())
         first = table["frame"][0].as_py()
-        parts.append(SegmentRows(segment=Segment(start=first, stop=first + len(rows)), rows=rows))
+        hidden = HiddenSpots.of_bytes(first, table["hidden"].to_pylist())
+        parts.append(SegmentRows(segment=Segment(start=first, stop=first + len(rows)), rows=rows, hidden=hidden))
 
     def join(views: Any, head: Any, config: TrackConfig, **options: Any) -> Any:
         (observation,) = views

@@ -30,13 +30,15 @@ TRACK_SHARED = pa.schema([pa.field("num_parts", pa.int32(), **_REQUIRED), pa.fie
 def track_segments_schema(num_columns: int) -> pa.Schema:
     """One row per frame of a sequence that is tracked in segments: the head's parameters, packed.
 
-    `num_parts` is the number of segments.
+    `num_parts` is the number of segments, `hidden` what stands before the head: 96 × 96 bytes on a grid over the crop,
+    255 where it is hidden; null where nothing is.
     """
     return pa.schema(
         [
             pa.field("num_parts", pa.int32(), **_REQUIRED),
             pa.field("frame", pa.int32(), **_REQUIRED),
             pa.field("row", vector(num_columns), **_REQUIRED),
+            pa.field("hidden", pa.binary()),
         ]
     )
 

@@ -9,7 +9,9 @@ import torch
 from raytrack.errors import ConfigError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.focal import FaceCentre
+from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.rig import RigCamera
 from raytrack.fit.schedule import JointStage, default_schedule
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import monocular_camera
@@ -78,6 +80,18 @@ def test_a_focal_length_that_is_given_is_held(head):
         assert not any("log_focal" in getattr(stage, "optimise", ()) for stage in stages)
 
 
+def test_a_focal_length_that_is_given_is_held_with_an_identity_too(head):
+    _, shape = turning_head(head, 600.0)
+    identity = Identity(
+        shape=shape, static_offset=None, texture=head.albedo, head_name=head.name, head_sha256=head.asset_sha256
+    )
+    points = landmarks_px(head, 600.0) * np.float32([1.02, 0.99])
+    held = track_sequence(observed(points), head, dataclasses.replace(CONFIG, focal_px=570.0), identity=identity)
+    assert held.focal_px == pytest.approx(570, rel=1e-5)
+    found = track_sequence(observed(points), head, CONFIG, identity=identity)
+    assert abs(found.focal_px - 570) > 5, "nothing to hold"
+
+
 @pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])
 def test_focal_lengths_without_sense_are_refused(focal_px):
     with pytest.raises(ValueError, match="focal_px must be positive"):
@@ -88,8 +102,12 @@ def test_a_focal_length_is_refused_where_it_would_not_be_held(head):
     with pytest.raises(ValueError, match="default preset"):
         TrackConfig(focal_px=900.0, preset="vhap")
     view = observed(landmarks_px(head, 600.0))
-    with pytest.raises(ConfigError, match="one camera"):
+    with pytest.raises(ConfigError, match="one uncalibrated camera"):
         track_sequence((view, view), head, dataclasses.replace(CONFIG, focal_px=900.0))
+    camera = RigCamera(index=0, id="0", camera=monocular_camera(torch.tensor(600.0), SIZE_HW))
+    calibrated = dataclasses.replace(view, calibrated=camera)
+    with pytest.raises(ConfigError, match="one uncalibrated camera"):
+        track_sequence(calibrated, head, dataclasses.replace(CONFIG, focal_px=900.0))
 
 
 def test_every_shot_has_its_own_focal_length(head):

@@ -3,19 +3,27 @@
 import dataclasses
 import functools
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from synthetic_track import head, make_rig, make_track
 
 from raytrack.errors import ConfigError, NoFaceError
+from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.held_out import frames_of, held_out_frames
+from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
 from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.painting import FramePainter
+from raytrack.fit.pictures import Pictures
+from raytrack.fit.schedule import OcclusionStage, RowStage
+from raytrack.fit.shared import SharedParameters
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, track_sequence
 from raytrack.fit.views import SequenceViews
+from raytrack.head.parameters import NUM_POSE
 
 SIZE_HW, NUM_FRAMES = (96, 96), 6
 ODD = np.arange(NUM_FRAMES) % 2 == 1
@@ -147,6 +155,95 @@ def test_every_third_frame_is_the_last_of_three():
     for settings in ({"held_out_every": 1}, {"held_out_every": -2}, {"held_out_every": 2, "preset": "vhap"}):
         with pytest.raises(ValueError, match="held_out_every"):
             TrackConfig(**settings)
+
+
+def test_a_shot_whose_only_faces_would_be_held_out_keeps_them():
+    """Its light would have to come from frames without a face."""
+    scores, group = np.float32([1, 1, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 2, 2])
+    cut = dataclasses.replace(scene()[0], scores=scores, group=group)
+    np.testing.assert_array_equal(np.flatnonzero(held_out_frames(SequenceViews.of(cut), HALF)), [1, 5])
+
+
+def test_shots_keep_their_lights_though_the_fit_counts_them_otherwise(monkeypatch):
+    """Without the held-out frames, the third shot comes before the second."""
+    order, group = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 1, 2, 2, 1, 1, 1, 1])
+    plain = scene()[0]
+    arrays = {name: getattr(plain, name)[order] for name in ("landmarks_px", "scores")}
+    cut = dataclasses.replace(
+        plain, **arrays, group=group, timestep_ids=tuple("01234567"), timestamps_s=np.arange(8) / 25,
+        load_image=lambda index: plain.load_image(order[index]),
+        load_alpha=lambda index: plain.load_alpha(order[index]),
+    )  # fmt: skip
+    views = SequenceViews.of(cut)
+    lights, focals = torch.arange(3.0)[:, None, None].expand(3, 9, 3), torch.tensor([200.0, 201.0, 202.0])
+    shared = SharedParameters.start(head(), torch.zeros(head().num_shapes), focals.tolist(), 32, 3)
+    state = FitState(
+        rows=torch.zeros(4, NUM_POSE + head().num_expressions), shared=shared.with_values(light=lights),
+        stages_done=9, photo_error=0, rows_error=1, converged=False,
+    )  # fmt: skip
+    monkeypatch.setattr(StageRunner, "schedule", lambda *_: ())
+    whole = with_held_out_rows(state, views, head(), HALF)
+    kept = np.array([0, 2, 4, 6])
+    fitted = frames_of(views, kept).group
+    assert fitted.tolist() != views.group[kept].tolist(), "else nothing is to be told apart"
+    assert whole.shared.light[views.group[kept], 0, 0].tolist() == lights[fitted, 0, 0].tolist()
+    torch.testing.assert_close(whole.shared.log_focal.exp()[views.group[kept]], focals[fitted])
+
+
+def usual_errors() -> ErrorLevels:
+    count = len(head().faces)
+    return ErrorLevels(levels=np.full(count, 0.03, np.float32), whole=0.03, mobile=np.zeros(count, bool))
+
+
+def true_state(hidden: HiddenSpots, *, mattes_refused: bool = False) -> FitState:
+    """Of a fit of the even frames that found everything."""
+    truth = scene()[1]
+    assert truth.focal_px is not None
+    shared = SharedParameters.start(head(), truth.shape, truth.focal_px, 128).with_values(light=truth.lights[None])
+    if truth.static_offset is not None:
+        shared = shared.with_values(offset=truth.static_offset[0])
+    return FitState(
+        rows=truth.parameters.pack()[torch.from_numpy(~ODD)], shared=shared, stages_done=9, photo_error=0,
+        rows_error=1, converged=False, hidden=hidden, mattes_refused=mattes_refused, levels=usual_errors(),
+    )  # fmt: skip
+
+
+def pictures_of_held_out_rows(monkeypatch, observation: SequenceObservation, state: FitState) -> Pictures:
+    """What the held-out rows are fitted to."""
+    rows = RowStage(name="rows", blur_schedule_px=(0,), round_index=0)
+    stages = OcclusionStage(name="too early"), rows, OcclusionStage(name="look"), rows
+    seen: list[Pictures] = []
+
+    def solve_rows(runner: StageRunner, _stage: RowStage, state: FitState, _frames: np.ndarray) -> FitState:
+        seen.append(runner.pictures(state, "all"))
+        return dataclasses.replace(state, rows=scene()[1].parameters.pack())
+
+    monkeypatch.setattr(StageRunner, "schedule", lambda *_: stages)
+    monkeypatch.setattr(StageRunner, "solve_rows", solve_rows)
+    with_held_out_rows(state, SequenceViews.of(observation), head(), HALF)
+    return seen[-1]
+
+
+def test_what_hides_a_held_out_frame_is_found_in_it(monkeypatch):
+    """And is not taken from the frame that the fit, without the others, gives the same number."""
+    plain, with_ball = scene()[0], 3
+
+    def image(index: int) -> np.ndarray:
+        centre = plain.landmarks_px[index].mean(axis=0).astype(int).tolist()
+        picture = plain.load_image(index)
+        return cv2.circle(picture.copy(), centre, 9, (0, 0, 255), -1) if index == with_ball else picture
+
+    observation = dataclasses.replace(plain, load_image=image)
+    of_the_fit = HiddenSpots.none().with_picture(0, 1, np.ones((96, 96), bool))
+    found = pictures_of_held_out_rows(monkeypatch, observation, true_state(of_the_fit))
+    assert set(found.row_views[0].frames.hidden) == {with_ball}
+
+
+def test_mattes_that_the_fit_refused_are_refused_for_held_out_frames(monkeypatch):
+    refused = pictures_of_held_out_rows(monkeypatch, scene()[0], true_state(HiddenSpots.none(), mattes_refused=True))
+    assert not refused.has_mattes
+    taken = pictures_of_held_out_rows(monkeypatch, scene()[0], true_state(HiddenSpots.none()))
+    assert taken.has_mattes
 
 
 def rig_views() -> tuple[Track, tuple[SequenceObservation, ...]]:

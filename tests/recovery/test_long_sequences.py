@@ -1,6 +1,7 @@
 """A sequence in segments against the same in one piece, and sequences of one subject with one identity."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -8,15 +9,22 @@ import torch
 from test_fit_recovery import NUM_FRAMES, fast, scene  # noqa: F401 (a fixture)
 
 from raytrack.errors import ConfigError, InputError
+from raytrack.fit.checkpoint import FitState
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
 from raytrack.fit.groups import FrameGroups
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, SharedStage, TextureStage, default_schedule
+from raytrack.fit.row_solver import RowResult, RowSolver
 from raytrack.fit.segment_bounds import segment_bounds
-from raytrack.fit.segmented import fit_segment, fit_shared, join_segments
+from raytrack.fit.segmented import SegmentRows, fit_segment, fit_shared, join_segments
+from raytrack.fit.shared import SharedParameters
+from raytrack.fit.shared_stage import SharedOptimiser
+from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.tracker import track_sequence
 from raytrack.fit.views import SequenceViews
+from tests.occluders import OCCLUDERS
+
+LONG, SHARED, WITH_HAND = 26, 8, (10, 11, 12, 13, 14)
 
 
 def in_segments(observation, head, config, identity=None):
@@ -29,10 +37,50 @@ def in_segments(observation, head, config, identity=None):
     return join_segments(observation, head, config, state, parts, identity=identity), parts
 
 
-@pytest.mark.parametrize("shared_frames", [4, NUM_FRAMES])
-def test_segments_give_what_one_piece_gives(scene, shared_frames):  # noqa: F811
+def long_observation(observation):
+    """The sequence there and back again, with a hand before the face for a moment."""
+    order = np.abs((np.arange(LONG) + NUM_FRAMES - 1) % (2 * NUM_FRAMES - 2) - NUM_FRAMES + 1)
+
+    @functools.cache
+    def picture(frame):
+        image, alpha = observation.load_image(order[frame]), observation.load_alpha(order[frame])
+        points = observation.landmarks_px[order[frame]]
+        return OCCLUDERS["hand"](image, alpha, points, 0.5) if frame in WITH_HAND else (image, alpha)
+
+    return dataclasses.replace(
+        observation,
+        timestep_ids=tuple(f"{k:06d}" for k in range(LONG)),
+        timestamps_s=np.arange(LONG) / 25,
+        load_image=lambda frame: picture(frame)[0],
+        load_alpha=lambda frame: picture(frame)[1],
+        landmarks_px=observation.landmarks_px[order],
+        scores=np.ones(LONG, np.float32),
+    )
+
+
+def test_segments_of_a_long_sequence_give_what_one_piece_gives(scene):  # noqa: F811
     head, _, observation = scene
-    config = fast(shared_frames=shared_frames, segment_frames=3)
+    small = {"tracking_size_px": 96, "texture_size": 64, "texture_image_size_px": 96, "final_texture_size": 128}
+    config = dataclasses.replace(fast(shared_frames=SHARED, segment_frames=9, num_key_frames=4), **small)
+    long = long_observation(observation)
+    runner = StageRunner(SequenceViews.of(long), head, config)
+    assert runner.is_long
+    assert runner.shared_frames.sum() == SHARED
+    split, parts = in_segments(long, head, config)
+    assert [len(part.rows) for part in parts] == [8, 9, 9]
+    whole = track_sequence(long, head, dataclasses.replace(config, segment_frames=0))
+    assert torch.equal(split.parameters.pack(), whole.parameters.pack())
+    assert torch.equal(split.texture, whole.texture)
+    hidden = {int(frame) for part in parts for frame in part.hidden.pictures[:, 1]}
+    others = {int(frame) for frame in WITH_HAND if not runner.shared_frames[frame]}
+    assert len(others) > 1
+    assert hidden >= others, "those that what is shared has not seen"
+    assert hidden <= set(WITH_HAND)
+
+
+def test_segments_give_what_one_piece_gives(scene):  # noqa: F811
+    head, _, observation = scene
+    config = fast(segment_frames=3)
     scores = observation.scores.copy()
     scores[4] = 0  # Joined frames lie beside one without a face.
     gapped = dataclasses.replace(observation, scores=scores)
@@ -93,7 +141,7 @@ def first(scene):  # noqa: F811
     return track_sequence(observation, head, fast())
 
 
-def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):  # noqa: F811
+def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path, monkeypatch):  # noqa: F811
     head, _, observation = scene
     Identity.of_track(first).save(tmp_path / "identity.npz")
     identity = Identity.load(tmp_path / "identity.npz")
@@ -114,19 +162,31 @@ def test_a_known_identity_is_held_and_takes_fewer_steps(scene, first, tmp_path):
     assert abs(track.focal_px / first.focal_px - 1) < 0.02
     own = head.vertices(first.parameters, first.shape, first.static_offset[0])
     assert (found - own.flip(0)).norm(dim=-1).mean() < 0.02
-    (steps, iterations), (all_steps, all_iterations) = (effort(later, known) for known in (identity, None))
+    (steps, iterations), (all_steps, all_iterations) = (
+        effort(later, head, known, monkeypatch) for known in (identity, None)
+    )
     assert steps < 0.5 * all_steps
     assert iterations < 0.8 * all_iterations
 
 
-def effort(observation, identity):
-    """Steps of Adam of a whole fit, and Gauss–Newton iterations of each frame."""
-    config = dataclasses.replace(fast(), rounds=3)
-    schedule = default_schedule(config, observation.num_frames, known_identity=identity is not None)
-    rows = [stage for stage in schedule if isinstance(stage, RowStage)]
-    others = [stage for stage in schedule if isinstance(stage, SharedStage | TextureStage)]
-    steps = sum(round(stage.num_epochs * observation.num_frames / stage.batch_size) for stage in others)
-    return steps, sum(len(stage.blur_schedule_px) for stage in rows)
+def effort(observation, head, identity, monkeypatch):
+    """Steps of Adam of a whole fit that never comes to rest, and Gauss–Newton iterations of all frames."""
+    steps, iterations = [], []
+
+    def step(_optimiser, rows, shared, *_, **__):
+        steps.append(1)
+        return rows, shared, torch.tensor(0.1)
+
+    def solve(_solver, rows, _shared, numbers, blur_schedule_px, **_):
+        iterations.append(len(numbers) * len(blur_schedule_px))
+        errors = np.full(len(numbers), 0.9 ** len(iterations))
+        return RowResult(rows=rows, first_error=errors, last_error=errors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedOptimiser, "step", step)
+        patched.setattr(RowSolver, "solve", solve)
+        track_sequence(observation, head, dataclasses.replace(fast(), rounds=3), identity=identity)
+    return len(steps), sum(iterations)
 
 
 def test_segments_with_a_known_identity(scene, first):  # noqa: F811
@@ -143,6 +203,21 @@ def test_an_identity_that_cannot_be_used_is_refused(scene, first, tmp_path):  # 
     other = dataclasses.replace(Identity.of_track(first), head_sha256="0" * 64)
     with pytest.raises(InputError, match="not of this version"):
         track_sequence(observation, head, fast(), identity=other)
+    other.save(tmp_path / "other.npz")
+    named = fast(identity=str(tmp_path / "other.npz"))
+    whole = SegmentRows(segment=Segment(start=0, stop=NUM_FRAMES), rows=first.parameters.pack())
+    shared = SharedParameters.start(head, first.shape, first.focal_px, 128)
+    state = FitState(rows=whole.rows, shared=shared, stages_done=1, photo_error=0, rows_error=1, converged=False)
+    parts = (
+        fit_shared,
+        functools.partial(fit_segment, state=state, segment=whole.segment),
+        functools.partial(join_segments, state=state, parts=[whole]),
+    )
+    for part in parts:
+        with pytest.raises(InputError, match="not of this version"):
+            part(observation, head, fast(), identity=other)
+        with pytest.raises(InputError, match="not of this version"):
+            part(observation, head, named)
     with pytest.raises(ConfigError, match="vhap"):
         track_sequence(observation, head, fast(preset="vhap"), identity=Identity.of_track(first))
     (tmp_path / "x.npz").write_bytes(b"no archive")

@@ -140,6 +140,13 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, key, spoil):
         read_head(written(tmp_path / "head.npz", {**arrays, key: spoil(arrays[key])}))
 
 
+def test_least_expressions_of_another_number_are_refused(tmp_path, arrays):
+    fitting = {**arrays, "expression_least": np.zeros(len(arrays["expression_basis"]), np.float32)}
+    assert read_head(written(tmp_path / "fitting.npz", fitting)).expression_least is not None
+    with pytest.raises(AssetError, match="expression_least"):
+        read_head(written(tmp_path / "head.npz", {**arrays, "expression_least": np.zeros(3, np.float32)}))
+
+
 def test_a_missing_array_is_named(tmp_path, arrays):
     incomplete = {key: value for key, value in arrays.items() if key != "joint_parents"}
     with pytest.raises(AssetError, match="joint_parents"):

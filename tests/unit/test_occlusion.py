@@ -167,6 +167,17 @@ def test_spots_fit_pictures_of_any_size():
     assert HiddenSpots.none().with_picture(0, 0, np.zeros(SIZE_HW, bool)).of_view(0) == {}
 
 
+def test_spots_of_a_part_of_a_clip_are_handed_on_frame_by_frame():
+    """As the tables of segments keep them: a column of bytes, null where nothing is hidden."""
+    hidden = HiddenSpots.none().with_picture(0, 7, disc((60, 60), 30)).with_picture(0, 9, disc((90, 60), 20))
+    spots = hidden.within(np.arange(12) > 5).of_view(0)
+    assert sorted(hidden.within(np.arange(12) < 9).of_view(0)) == [7]
+    again = HiddenSpots.of_bytes(6, [spots[k].tobytes() if k in spots else None for k in range(6, 12)])
+    np.testing.assert_array_equal(again.pictures, hidden.pictures)
+    np.testing.assert_array_equal(again.spots, hidden.spots)
+    assert len(HiddenSpots.of_bytes(6, [None, None]).pictures) == 0
+
+
 def test_a_checkpoint_keeps_what_is_hidden(tmp_path):
     hidden = HiddenSpots.none().with_picture(0, 2, disc((60, 60), 30)).with_picture(1, 5, disc((90, 60), 10))
     shared = SharedParameters.start(head(), torch.zeros(2), 300.0, 16)

@@ -6,7 +6,8 @@ import torch
 from synthetic_track import FOCAL_RATIO, head, make_track
 
 from raytrack.errors import InputError
-from raytrack.fit.npz import write_npz
+from raytrack.fit.identity import Identity
+from raytrack.fit.npz import read_npz, write_npz
 from raytrack.fit.rig import RigCamera
 from raytrack.fit.track import Track, resized_albedo
 from raytrack.geometry.camera import monocular_camera
@@ -35,6 +36,32 @@ def test_a_loaded_track_saves_to_the_same_bytes_and_values(tmp_path):
     assert first.read_bytes() == second.read_bytes()
     assert torch.equal(Track.load(second).texture, loaded.texture)
     assert Track.load(second).focal_px == loaded.focal_px
+
+
+def test_paths_may_be_strings(tmp_path):
+    make_track().save(str(tmp_path / "track.npz"), base_albedo=head().albedo)
+    name = str(tmp_path / "track.npz")
+    assert torch.equal(Track.load(name).shape, Identity.load(name).shape)
+
+
+def test_lengths_that_do_not_agree_are_refused():
+    track = make_track()
+    wrong = {"held_out": torch.zeros(track.num_frames + 1, dtype=torch.bool), "gains": torch.ones(2, 3)}
+    for name, values in wrong.items():
+        changed = dataclasses.replace(track)
+        object.__setattr__(changed, name, values)  # Tests check shapes of arguments, other runs do not.
+        with pytest.raises(ValueError, match=name):
+            changed.__post_init__()
+
+
+@pytest.mark.parametrize("missing", ["texture", "head_name", "shape"])
+def test_half_an_identity_is_refused(tmp_path, missing):
+    Identity.of_track(make_track()).save(tmp_path / "whole.npz")
+    arrays = read_npz(tmp_path / "whole.npz")
+    del arrays[missing]
+    write_npz(tmp_path / "half.npz", arrays)
+    with pytest.raises(InputError, match="neither a raytrack track nor an identity"):
+        Identity.load(tmp_path / "half.npz")
 
 
 def test_names_and_shapes_are_those_of_the_layout(tmp_path):
