@@ -28,6 +28,14 @@ class RowStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SteadyStage:
+    """Gauss–Newton on all frames together, shared parameters held: `raytrack.fit.steady_motion`."""
+
+    name: str
+    round_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraStage:
     """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
 
@@ -79,7 +87,7 @@ class OcclusionStage:
     """Run even when the rounds have converged."""
 
 
-Stage = RowStage | CameraStage | SharedStage | TextureStage | OcclusionStage
+Stage = RowStage | SteadyStage | CameraStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
@@ -155,7 +163,7 @@ def default_schedule(
                         offset_laplacian=laplacian)
         )  # fmt: skip
     stages.append(OcclusionStage(name="occlusion_final", always=True))
-    stages.extend(_last_rows(config, long=long))
+    stages.extend(_last_rows(config, calibrated=calibrated, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
 
@@ -177,15 +185,20 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
     return stages
 
 
-def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
-    """The rows of all frames, when what they share is known; those that took no part so far catch up first."""
-    stages = []
+def _last_rows(config: TrackConfig, *, calibrated: bool, long: bool) -> list[RowStage | SteadyStage]:
+    """The rows of all frames, when what they share is known; those that took no part so far catch up first.
+
+    In the end one camera's frames are fitted together; what several cameras see of a frame says enough by itself.
+    """
+    stages: list[RowStage | SteadyStage] = []
     for index, blur in enumerate(_CATCH_UP if long else ()):
         name, number = f"catch_up_{index}", config.rounds + 1 + index
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
     stages.append(
         RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
     )
+    if config.weights.steady > 0 and not calibrated:
+        stages.append(SteadyStage(name="steady", round_index=config.rounds + 1 + len(_CATCH_UP)))
     return stages
 
 
@@ -208,7 +221,7 @@ def _schedule_of_known_identity(
         stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=True))
         epochs = max(_LIGHT_EPOCHS, _FEWEST_LIGHT_PICTURES / num_pictures)
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
-    return (*stages, *_last_rows(config, long=long))
+    return (*stages, *_last_rows(config, calibrated=calibrated, long=long))
 
 
 def with_components(stages: Sequence[Stage]) -> tuple[Stage, ...]:

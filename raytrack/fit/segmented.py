@@ -19,7 +19,7 @@ from raytrack.fit.frame_choice import Segment
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import RowStage, Stage
+from raytrack.fit.schedule import RowStage, Stage, SteadyStage
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, fitting, run_stages, track_of, views_with_a_face
@@ -92,8 +92,8 @@ def fit_segment(
     """
     views = views_with_a_face(observation)
     schedule = StageRunner(views, head, config, identity=identity).schedule(state)
-    num_stages = _num_with_segments(schedule) - _num_before_segments(schedule)
-    runner = StageRunner(views, head, config, segment.widened(num_stages, views.num_frames), identity)
+    stages = schedule[_num_before_segments(schedule) : _num_with_segments(schedule)]
+    runner = StageRunner(views, head, config, _needed(segment, stages, views.num_frames), identity)
     with fitting():
         checkpoint = _checkpoint(checkpoint_folder)
         found = run_stages(runner, checkpoint, on_progress, start=state, stop=_num_with_segments)
@@ -141,6 +141,15 @@ def join_segments(
     return track_of(state, views, head, config, identity)
 
 
+def _needed(segment: Segment, stages: tuple[Stage, ...], num_frames: int) -> Segment:
+    """The segment with the frames beside it that its rows depend on."""
+    for stage in reversed(stages):
+        segment = (
+            segment.widened_to_windows(num_frames) if isinstance(stage, SteadyStage) else segment.widened(1, num_frames)
+        )
+    return segment
+
+
 def _checkpoint(folder: Path | None) -> Checkpoint | None:
     return None if folder is None else Checkpoint(folder)
 
@@ -156,4 +165,4 @@ def _num_with_segments(schedule: tuple[Stage, ...]) -> int:
 
 
 def _of_all(stage: Stage) -> bool:
-    return isinstance(stage, RowStage) and stage.frames != "shared"
+    return isinstance(stage, SteadyStage) or (isinstance(stage, RowStage) and stage.frames != "shared")
