@@ -16,7 +16,7 @@ from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.shared import SharedParameters
 
 _SHARED = ("shape", "offset", "texture", "light", "log_focal", "texture_coefficients", "cameras", "gains")
-_FIRST = ("first_rows", "first_shape")
+_OPTIONAL = ("first_rows", "first_shape", "new_rows")
 _NUMBERS = ("stages_done", "photo_error", "rows_error", "converged", "units_done", "mattes_refused")
 
 
@@ -44,6 +44,8 @@ class FitState:
     """Rows after the landmark stage, which decide how a rig's pictures are cropped; empty for a single camera."""
     first_shape: Float[Tensor, " first_shapes"] = field(default_factory=lambda: torch.zeros(0))
     """The identity of those rows."""
+    new_rows: Float[Tensor, "new new_columns"] = field(default_factory=lambda: torch.zeros(0, 0))
+    """Rows of the steady stage that is under way, whose windows look at rows as they were before; otherwise empty."""
     hidden: HiddenSpots = field(default_factory=HiddenSpots.none)
     """What the last look found to stand before the head."""
     levels: ErrorLevels | None = None
@@ -56,7 +58,7 @@ class FitState:
 
     def is_finite(self) -> bool:
         """Whether every parameter is a number."""
-        values = [self.rows, *(getattr(self.shared, name) for name in _SHARED)]
+        values = [self.rows, self.new_rows, *(getattr(self.shared, name) for name in _SHARED)]
         return all(bool(torch.isfinite(value).all()) for value in values)
 
 
@@ -101,7 +103,7 @@ def state_from_bytes(data: bytes) -> FitState:
 def _arrays(state: FitState) -> dict[str, np.ndarray]:
     arrays = {name: getattr(state.shared, name).numpy() for name in _SHARED}
     arrays["rows"] = state.rows.numpy()
-    arrays |= {name: getattr(state, name).numpy() for name in _FIRST if len(getattr(state, name))}
+    arrays |= {name: getattr(state, name).numpy() for name in _OPTIONAL if len(getattr(state, name))}
     for name in _NUMBERS:
         arrays[name] = np.array(getattr(state, name))
     arrays |= {"hidden_pictures": state.hidden.pictures, "hidden_spots": state.hidden.spots}
@@ -127,7 +129,7 @@ def _state(arrays: dict[str, np.ndarray]) -> FitState:
         adam=adam,
         hidden=HiddenSpots(pictures=arrays["hidden_pictures"].copy(), spots=arrays["hidden_spots"].copy()),
         levels=_levels(arrays) if "levels" in arrays else None,
-        **{name: torch.from_numpy(arrays[name].copy()) for name in _FIRST if name in arrays},
+        **{name: torch.from_numpy(arrays[name].copy()) for name in _OPTIONAL if name in arrays},
         **{name: arrays[name].item() for name in _NUMBERS},
     )
 

@@ -41,6 +41,9 @@ class Weights:
     smooth_expression: float = 0.1
     smooth_eyes: float = 0.1
     """Half the mean squared difference to each neighbouring frame (metres and radians)."""
+    steady: float = 0.03
+    """Mean squared acceleration of points of the head, the lips, the lids and so on (mm² per frame⁴; large ones cost
+    less and less), when all frames are fitted together in the end. 0: they are not."""
     offset_laplacian: float = 1e6
     """Mean squared uniform Laplacian of the static offset (metres) at first; later rounds relax it."""
     offset_size: float = 30.0

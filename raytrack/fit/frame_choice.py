@@ -16,6 +16,9 @@ from raytrack.fit.views import SequenceViews
 
 FRAMES_PER_PASS = 2
 """How far a row stage looks: an odd frame reads even neighbours, which have just read odd ones."""
+STEADY_WINDOW, STEADY_MARGIN = 16, 8
+"""Frames whose rows are steadied together, and those on either side that they are steadied with: an acceleration hardly
+matters to frames further away."""
 _BY_POSE = 0.25
 """Share of the chosen frames that are chosen for their poses, the others for their times."""
 _MOST_POINTS = 60
@@ -34,6 +37,12 @@ class Segment:
         """The segment and what its rows depend on: its neighbourhood, so many row stages ago."""
         reach = FRAMES_PER_PASS * num_stages
         return Segment(start=max(0, self.start - reach), stop=min(num_frames, self.stop + reach))
+
+    def widened_to_windows(self, num_frames: int) -> "Segment":
+        """The segment and what its rows depend on where they are steadied: its windows with their margins."""
+        first = self.start // STEADY_WINDOW * STEADY_WINDOW - STEADY_MARGIN
+        last = -(-self.stop // STEADY_WINDOW) * STEADY_WINDOW + STEADY_MARGIN
+        return Segment(start=max(0, first), stop=min(num_frames, last))
 
     def mask(self, num_frames: int) -> Bool[np.ndarray, " frames"]:
         """Which frames of the sequence are in it."""

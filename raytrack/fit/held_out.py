@@ -2,7 +2,8 @@
 
 What frames share is fitted to a sequence that the held-out frames are not part of, so nothing of them can leak into it:
 no picture, matte or landmark, and no choice that depends on one. Their rows are fitted afterwards, with all that is
-shared held still, each from the interpolation between its neighbours. Held-out cameras take no part at all.
+shared held still, each from the interpolation between its neighbours, and not steadied: that would move the neighbours.
+Held-out cameras take no part at all.
 """
 
 import dataclasses

@@ -151,6 +151,32 @@ class RowSolver:
             result[numbers[index]], first[index], last[index] = row, errors[0], errors[-1]
         return RowResult(rows=result, first_error=first, last_error=last)
 
+    def linearised(
+        self, setting: "Setting", rows: Float[Tensor, "frames columns"], numbers: Sequence[int], round_index: int
+    ) -> list[tuple[Tensor, Tensor, float]]:
+        """Curvature, gradient (both without the pull of neighbours) and colour error of some frames, in doubles."""
+
+        def one(frame: int) -> tuple[Tensor, Tensor, float]:
+            generator = np.random.default_rng([self.problem.seed, round_index, frame])
+            surface, views = self._pose(setting, rows[frame]), self._views_of(frame)
+            matrix, gradient, error = self._normal_equations(setting, surface, frame, views, 0.0, generator)
+            curvature, slope = self.problem.prior_at(rows[frame], frame)
+            return matrix.double() + curvature.double(), (gradient + slope).double(), error
+
+        return list(self._pool.map(one, numbers))
+
+    def colour_errors(
+        self, setting: "Setting", rows: Float[Tensor, "frames columns"], numbers: Sequence[int]
+    ) -> list[float]:
+        """Mean colour error of some frames, over the views that show the head."""
+
+        def one(frame: int) -> float:
+            surface = self._pose(setting, rows[frame])
+            errors = [self._draw(setting, surface, view, frame).mean_error for view in self._views_of(frame)]
+            return float(np.mean(errors))
+
+        return list(self._pool.map(one, numbers))
+
     def _links(self, frame: int, num_frames: int) -> list[tuple[int, float]]:
         """Neighbouring frames and how strongly they pull."""
         around = [(k, self.problem.link_weights[min(k, frame)]) for k in (frame - 1, frame + 1) if 0 <= k < num_frames]

@@ -17,6 +17,7 @@ from torch import Tensor
 from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.gaze import height_trust
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -234,6 +235,8 @@ class ViewTerms:
         trust = self.view.landmark_weights[self.frame]
         scale = self.shares.landmarks * self.weights.landmark / self.view.frames.face_size_px
         metric, pull = _absolute(error, scale * trust / len(trust), SMALLEST_LANDMARK_PX * self.view.unit_px)
+        along = height_trust(self.view.frames.landmarks)
+        metric[:, 1, 1], pull[:, 1] = metric[:, 1, 1] * along, pull[:, 1] * along
         return self.masks.landmark_corners, self.masks.landmark_barycentric, metric, pull
 
     def _gaps(self, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

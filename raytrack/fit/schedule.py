@@ -32,6 +32,14 @@ class RowStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SteadyStage:
+    """Gauss–Newton on all frames together, shared parameters held: `raytrack.fit.steady_motion`."""
+
+    name: str
+    round_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CameraStage:
     """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
 
@@ -99,7 +107,7 @@ class OcclusionStage:
     """Of which frames; those that are not shared are judged by the levels of those that are."""
 
 
-Stage = RowStage | CameraStage | JointStage | SharedStage | TextureStage | OcclusionStage
+Stage = RowStage | SteadyStage | CameraStage | JointStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
@@ -186,7 +194,7 @@ def default_schedule(
                         offset_laplacian=laplacian, always=fine and first, fine=fine)
         )  # fmt: skip
     stages.append(OcclusionStage(name="occlusion_final", always=True))
-    stages.extend(_last_rows(config, long=long))
+    stages.extend(_last_rows(config, calibrated=calibrated, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
 
@@ -217,11 +225,12 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
     return stages
 
 
-def _last_rows(config: TrackConfig, *, long: bool) -> list[Stage]:
+def _last_rows(config: TrackConfig, *, calibrated: bool, long: bool) -> list[Stage]:
     """The rows of all frames, when what they share is known; those that took no part so far catch up first.
 
     What stands before the head in those is looked for once their heads are in place: levels of frames that are would
-    take one that is not for something else.
+    take one that is not for something else. In the end one camera's frames are fitted together; what several cameras
+    see of a frame says enough by itself.
     """
     stages: list[Stage] = []
     for index, blur in enumerate(_CATCH_UP if long else ()):
@@ -232,6 +241,8 @@ def _last_rows(config: TrackConfig, *, long: bool) -> list[Stage]:
         RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all",
                  fine=True)
     )  # fmt: skip
+    if config.weights.steady > 0 and not calibrated:
+        stages.append(SteadyStage(name="steady", round_index=config.rounds + 1 + len(_CATCH_UP)))
     return stages
 
 
@@ -256,7 +267,7 @@ def _schedule_of_known_identity(
         stages.append(SharedStage(name=f"light_{index}", optimise=left, num_epochs=epochs, always=True))
     if long:
         stages.append(OcclusionStage(name="occlusion_final", always=True))
-    return (*stages, *_last_rows(config, long=long))
+    return (*stages, *_last_rows(config, calibrated=calibrated, long=long))
 
 
 def with_components(stages: Sequence[Stage]) -> tuple[Stage, ...]:

@@ -20,7 +20,7 @@ from raytrack.fit.identity import Identity, known_identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.occlusion import HiddenSpots
-from raytrack.fit.schedule import OcclusionStage, RowStage, Stage
+from raytrack.fit.schedule import OcclusionStage, RowStage, Stage, SteadyStage
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
 from raytrack.fit.tracker import Progress, fitting, run_stages, track_of, views_with_a_face
@@ -100,8 +100,8 @@ def fit_segment(
     """
     views, identity = views_with_a_face(observation), known_identity(config, identity, head)
     schedule = StageRunner(views, head, config, identity=identity).schedule(state)
-    num_stages = sum(isinstance(stage, RowStage) and _of_all(stage) for stage in schedule)
-    runner = StageRunner(views, head, config, segment.widened(num_stages, views.num_frames), identity)
+    stages = schedule[_num_before_segments(schedule) : _num_with_segments(schedule)]
+    runner = StageRunner(views, head, config, _needed(segment, stages, views.num_frames), identity)
     with fitting():
         checkpoint = _checkpoint(checkpoint_folder)
         found = run_stages(runner, checkpoint, on_progress, start=state, stop=_num_with_segments)
@@ -153,6 +153,16 @@ def join_segments(
     return track_of(state, views, head, config, identity)
 
 
+def _needed(segment: Segment, stages: tuple[Stage, ...], num_frames: int) -> Segment:
+    """The segment with the frames beside it that its rows depend on."""
+    for stage in reversed(stages):
+        if isinstance(stage, SteadyStage):
+            segment = segment.widened_to_windows(num_frames)
+        elif isinstance(stage, RowStage):
+            segment = segment.widened(1, num_frames)
+    return segment
+
+
 def _checkpoint(folder: Path | None) -> Checkpoint | None:
     return None if folder is None else Checkpoint(folder)
 
@@ -168,4 +178,5 @@ def _num_with_segments(schedule: tuple[Stage, ...]) -> int:
 
 
 def _of_all(stage: Stage) -> bool:
-    return isinstance(stage, RowStage | OcclusionStage) and stage.frames != "shared"
+    of_frames = isinstance(stage, RowStage | OcclusionStage) and stage.frames != "shared"
+    return of_frames or isinstance(stage, SteadyStage)

@@ -40,6 +40,7 @@ from raytrack.fit.schedule import (
     RowStage,
     SharedStage,
     Stage,
+    SteadyStage,
     TextureStage,
     default_schedule,
 )
@@ -47,6 +48,7 @@ from raytrack.fit.score_prior import ScorePrior
 from raytrack.fit.shared import resampled_texture
 from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
 from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
+from raytrack.fit.steady_solver import SteadySolver, middle_frames
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
@@ -128,6 +130,7 @@ class StageRunner:
         self._unhidden: dict[PictureSet, tuple[HiddenSpots, Pictures]] = {}
         self._search: tuple[int, OcclusionSearch] | None = None
         self._row_solvers: dict[PictureSet, CameraSolver] = {}
+        self._steady: tuple[HiddenSpots, SteadySolver] | None = None
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
@@ -190,6 +193,8 @@ class StageRunner:
             return len(self._row_blocks(stage, state))
         if isinstance(stage, CameraStage | JointStage):
             return 1
+        if isinstance(stage, SteadyStage):
+            return len(self._steady_solver(state).blocks(_PICTURES_PER_UNIT // self.views.num_views))
         if isinstance(stage, OcclusionStage):
             return -(-len(self._looked_at(stage, state)) // _PICTURES_PER_LOOK)
         steps = self._num_steps(stage, state)
@@ -226,6 +231,8 @@ class StageRunner:
             state = self._cameras(stage, state)
         elif isinstance(stage, JointStage):
             state = self._joint(stage, state)
+        elif isinstance(stage, SteadyStage):
+            state = self._steadied(stage, state, unit)
         elif isinstance(stage, OcclusionStage):
             state = self._look(stage, state, unit)
         elif isinstance(stage, SharedStage):
@@ -238,6 +245,9 @@ class StageRunner:
 
     def _finished(self, stage: Stage, state: FitState) -> FitState:
         error = float(np.mean(state.unit_errors))
+        if isinstance(stage, SteadyStage):
+            rows = interpolate_missing(state.new_rows, self.active, self.views.group)
+            state = replace(state, rows=rows, new_rows=rows.new_zeros(0, 0))
         if (True, False) in self._pictures:
             state = replace(state, mattes_refused=not self._pictures[True, False].has_mattes)
         if isinstance(stage, RowStage):
@@ -245,7 +255,7 @@ class StageRunner:
             stalled = stage.comparable and abs(state.rows_error - error) < _CONVERGED * state.rows_error
             rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
-        else:
+        elif not isinstance(stage, SteadyStage):
             error = error if isinstance(stage, OcclusionStage) else state.unit_errors[-1]
             if isinstance(stage, SharedStage) and "offset" in stage.optimise:
                 state = self._with_centred_eyes(state)
@@ -310,6 +320,23 @@ class StageRunner:
             round_index=stage.round_index,
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
+
+    def _steadied(self, stage: SteadyStage, state: FitState, unit: int) -> FitState:
+        solver = self._steady_solver(state)
+        start, stop = solver.blocks(_PICTURES_PER_UNIT // self.views.num_views)[unit]
+        shared = with_whole_texture(state.shared, self.albedo_basis)
+        result = solver.solve(state.rows, shared, start, stop, round_index=stage.round_index)
+        new_rows = (state.new_rows if unit else state.rows).clone()
+        new_rows[start:stop] = result.rows[start:stop]
+        return replace(state, new_rows=new_rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
+
+    def _steady_solver(self, state: FitState) -> SteadySolver:
+        if self._steady is None or self._steady[0] is not state.hidden:
+            problem = self._solver(state, "all", fine=True).problem
+            solved = self._solved(state, "all", fine=True)
+            middle = middle_frames(self.views.first.timestamps_s, solved, self.views.group, self._usual_step_s)
+            self._steady = state.hidden, SteadySolver(problem, middle)
+        return self._steady[1]
 
     def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
         numbers = np.flatnonzero(self._solved(state, "shared", fine=False))

@@ -7,7 +7,7 @@ import torch
 from raytrack.fit.config import Weights
 from raytrack.fit.eye_centres import centred_eyes
 from raytrack.fit.eye_texture import EyeRings
-from raytrack.fit.gaze import eye_openings, iris_trust
+from raytrack.fit.gaze import eye_openings, height_trust, iris_trust
 from raytrack.fit.landmark_sets import LANDMARK_SETS
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.row_solver import smoothness_weights
@@ -51,6 +51,13 @@ def test_closed_lids_silence_their_own_iris(head):
     assert (trust[1, left_iris] == 0).all()
     assert (trust[2, 468:] == 0).all()
     assert (trust[:, :468] == 1).all()
+
+
+def test_heights_of_irises_alone_are_trusted_less():
+    trust = height_trust(LANDMARK_SETS["facemesh"])
+    assert (trust[:468] == 1).all()
+    assert (trust[468:] < 0.5).all()
+    assert (height_trust(LANDMARK_SETS["ibug"]) == 1).all()
 
 
 def test_sets_without_irises_are_trusted_as_they_are():
