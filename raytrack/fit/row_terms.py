@@ -16,6 +16,7 @@ from torch import Tensor
 from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
+from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -147,7 +148,9 @@ class ViewTerms:
     weights: Weights
     shares: ViewShares
     pivot: Float[Tensor, "3"] | None = None
-    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after all other columns."""
+    moved: Float[Tensor, "vertices 3 shapes"] | None = None
+    """With it, the identity's coefficients come after the row's columns: how vertices move with each."""
 
     def normal_equations(
         self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
@@ -176,6 +179,9 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
+        if self.moved is not None:
+            rates = identity_rates(self.camera, self.surface.world, self.moved, corners, weights)
+            jacobian = np.concatenate([jacobian, rates.numpy()], axis=2)
         if self.pivot is not None:
             jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
         if with_landmarks:

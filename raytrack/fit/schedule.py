@@ -171,7 +171,7 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
         stages += [
             CameraStage(name=f"cameras_first_{turn}", blur_schedule_px=_ROUNDS[0][0], round_index=turn, always=True),
             RowStage(name=f"rows_first_{turn}", blur_schedule_px=(3, 1), round_index=0, always=True),
-            SharedStage(name=f"colours_{turn}", optimise=("texture", "light", "gains", "shape"), batch_size=4,
+            SharedStage(name=f"colours_{turn}", optimise=("texture", "light", "gains"), batch_size=4,
                         num_epochs=_FIRST_PICTURES / num_pictures, texture_rate=3e-2, always=True),
         ]  # fmt: skip
     return stages

@@ -291,9 +291,10 @@ class StageRunner:
             numbers[chosen].tolist(),
             stage.blur_schedule_px,
             FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            hold_shape=self.identity is not None,
             round_index=stage.round_index,
         )
-        shared = state.shared.with_values(cameras=result.cameras)
+        shared = state.shared.with_values(cameras=result.cameras, shape=result.shape)
         return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
 
     def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
