@@ -1,8 +1,8 @@
-"""The cameras of an uncalibrated rig by Gauss–Newton on colours, outline and landmarks, together with some rows.
+"""The cameras of an uncalibrated rig by Gauss–Newton on colours, outline and landmarks, with identity and some rows.
 
-The residuals are those of the rows: to a picture, a camera's motion is a rigid motion of what it sees. Rows and cameras
-are solved for together, the rows eliminated first (Schur complement), for each could make up for much of the other's
-error. One camera keeps its place.
+The residuals are those of the rows: to a picture, a camera's motion is a rigid motion of what it sees. Cameras,
+identity and rows are solved for together, the rows eliminated first (Schur complement), for each could make up for much
+of the others' error: solved for in turn, they hold each other where they are. One camera keeps its place.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class CameraResult:
 
 
 class CameraSolver(RowSolver):
-    """Solves rows, and cameras with some of them."""
+    """Solves rows, and cameras and identity with some of them."""
 
     def solve_cameras(
         self,

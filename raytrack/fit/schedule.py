@@ -29,7 +29,7 @@ class RowStage:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraStage:
-    """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
+    """Gauss–Newton on the cameras of an uncalibrated rig together with the identity and some rows."""
 
     name: str
     blur_schedule_px: tuple[float, ...]
@@ -161,7 +161,7 @@ def default_schedule(
 
 
 def _placing_stages(num_pictures: int) -> list[Stage]:
-    """Cameras, rows and colours in turn.
+    """Cameras with identity, rows and colours in turn.
 
     Landmarks leave cameras some degrees off, for they are poor on faces seen from the side; identity and offsets must
     not learn to make up for that.

@@ -56,7 +56,7 @@ _PICTURES_PER_UNIT = 64
 _PICTURES_PER_LOOK = 256
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
-_LANDMARKS_OF_SOLVED_RIG = 3.0
+_LANDMARKS_OF_SOLVED_RIG = 5.0
 """Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
 little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
@@ -230,7 +230,12 @@ class StageRunner:
             state = replace(state, mattes_refused=not self._pictures[True].has_mattes)
         if isinstance(stage, RowStage):
             # An error that rises is no sign of rest: offsets that were just freed can cost rows something at first.
-            stalled = stage.round_index > 0 and abs(state.rows_error - error) < _CONVERGED * state.rows_error
+            # Nor is an error that rests one while cameras still move.
+            stalled = (
+                stage.round_index > 0
+                and not self.views.solved
+                and abs(state.rows_error - error) < _CONVERGED * state.rows_error
+            )
             rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
