@@ -37,6 +37,11 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="also rewrite the tables and the picture of docs/")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
+    known = {variant.name for variant in ABLATIONS}
+    if unknown := set(arguments.variants.split(",")) - known:
+        parser.error(f"unknown variant {', '.join(sorted(unknown))}; known: {names}")
+    if arguments.docs and (arguments.quick or arguments.only or arguments.variants != names):
+        parser.error("--docs writes the page of the whole suite: leave out --quick, --only and --variants")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("benchmarks.accuracy").setLevel(logging.INFO)
     cv2.setNumThreads(1)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from benchmarks.accuracy.cameras import FilmCamera, mono_camera, rig_cameras
 from benchmarks.accuracy.cast import CAST, LIGHTS
 from benchmarks.accuracy.props import make_props
 from benchmarks.accuracy.scripts import make_script
-from benchmarks.accuracy.suite import HEAD, LABELS, ClipSpec
+from benchmarks.accuracy.suite import HEAD, LABELS, ClipSpec, tracer_digest
 
 logger = logging.getLogger(__name__)
 _QUALITY = 14
@@ -110,13 +111,15 @@ def _labels(stage: Stage, assembled: scene.Frame) -> np.ndarray:
 def _plate(stage: Stage, camera: FilmCamera, size_px: int, plates: Path) -> np.ndarray:
     """The room as a camera sees it, from the folder or into it."""
     seen = (camera.view.origin.tolist(), camera.view.rotation.tolist(), camera.focal_ratio, camera.focus_m, size_px)
-    path = plates / f"{hashlib.sha256(repr((seen, _PLATE_GRID)).encode()).hexdigest()[:16]}.npy"
+    path = plates / f"{hashlib.sha256(repr((seen, _PLATE_GRID, tracer_digest())).encode()).hexdigest()[:16]}.npy"
     if path.is_file():
         return np.load(path)
     focal = camera.focal_ratio * size_px
     plate = render_room((size_px, size_px), focal, _PLATE_GRID, stage.run, camera.view, camera.focus_m)
     plates.mkdir(parents=True, exist_ok=True)
-    np.save(path, plate)
+    with tempfile.NamedTemporaryFile(dir=plates, suffix=".npy", delete=False) as file:
+        np.save(file, plate)
+    Path(file.name).replace(path)
     return plate
 
 

@@ -71,7 +71,9 @@ def measured(results: Path, name: str, variant: str, digest: str, work: Any) -> 
             return kept
     result = {"key": key, "clip": name, "variant": variant, **work()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    unfinished.replace(path)
     return result
 
 

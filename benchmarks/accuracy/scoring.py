@@ -9,10 +9,12 @@ from jaxtyping import Float
 from benchmarks.accuracy import metrics
 from benchmarks.accuracy.suite import LABELS, Clip
 from raytrack.export.scores import frame_photometry, jitter_px, landmark_error_px, photometric_scores
+from raytrack.fit.bare_head import bare_offset
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.track import Track
 from raytrack.geometry.rotation import matrix_from_axis_angle
+from raytrack.geometry.similarity import Similarity
 from raytrack.head.model import HeadModel
 
 Scores = dict[str, float | None]
@@ -37,6 +39,7 @@ def score_track(track: Track, head: HeadModel, views: Sequence[SequenceObservati
     hits, false_alarms, misses = metrics.blink_counts(apertures, true_apertures)
     return {
         **metrics.surface_errors_mm(placed, clip.vertices, head.topology().faces, clip.parts),
+        **_bare_errors_mm(track, head, clip, aligned),
         "gaze_deg": metrics.gaze_error_deg(gaze, clip.gaze, open_share > metrics.TRULY_OPEN),
         "blink_f1": metrics.f1(hits, false_alarms, misses),
         "blink_hits": hits,
@@ -46,6 +49,14 @@ def score_track(track: Track, head: HeadModel, views: Sequence[SequenceObservati
         "offset_mm": None if track.static_offset is None else 1000 * float(track.static_offset.norm(dim=-1).mean()),
         **_picture_scores(track, head, views, clip),
     }
+
+
+def _bare_errors_mm(track: Track, head: HeadModel, clip: Clip, aligned: Sequence[Similarity]) -> Scores:
+    """The same of skull and neck of the head without hair and clothes (`raytrack.fit.bare_head`)."""
+    bare = head.vertices(track.parameters, track.shape, bare_offset(track, head)[None]).numpy().astype(np.float64)
+    placed = np.stack([align(frame) for align, frame in zip(aligned, bare, strict=True)])
+    parts = {f"bare_{name}": clip.parts[name] for name in ("skull", "neck")}
+    return dict(metrics.surface_errors_mm(placed, clip.vertices, head.topology().faces, parts))
 
 
 def gaze_of(track: Track) -> Float[np.ndarray, "frames 2 3"]:

@@ -28,6 +28,11 @@ LABELS = ("room", "face", "hair", "ears", "neck", "clothes", "prop")
 """What `Clip.labels` stand for."""
 
 
+def tracer_digest() -> bytes:
+    """Of the ray tracer's code."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(TRACER.glob("*.py")))).digest()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipSpec:
     """A clip to be made."""
@@ -49,8 +54,8 @@ class ClipSpec:
     @cached_property
     def digest(self) -> str:
         """Of everything that decides what the clip shows."""
-        digest = hashlib.sha256(HEAD.read_bytes())
-        for path in (*sorted(TRACER.glob("*.py")), *(Path(__file__).with_name(name) for name in _DECIDING)):
+        digest = hashlib.sha256(HEAD.read_bytes() + tracer_digest())
+        for path in (Path(__file__).with_name(name) for name in _DECIDING):
             digest.update(path.read_bytes())
         described = {"spec": dataclasses.asdict(self), "light": LIGHTS[self.member.light]}
         digest.update(json.dumps(described, sort_keys=True, default=_plain).encode())
@@ -144,9 +149,12 @@ def make_clip(spec: ClipSpec, cache: Path, *, num_threads: int = 1) -> Clip:
 
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as temporary:
-        film_clip(spec, Path(temporary), cache / "plates", num_threads=num_threads)
+        finished = Path(temporary) / "clip"
+        finished.mkdir()
+        film_clip(spec, finished, cache / "plates", num_threads=num_threads)
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(temporary, folder)
+        # At once: a clip is there with all its files, or not at all.
+        finished.rename(folder)
     return Clip.load(folder)
 
 

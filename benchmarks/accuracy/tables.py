@@ -24,13 +24,16 @@ class Measure:
 MEASURES = (
     Measure(key="face_mm", title="face mm", mono_target=1.5, rig_target=0.7),
     Measure(key="face_vertex_mm", title="face, vertex to vertex, mm"),
-    Measure(key="skull_mm", title="skull mm", rig_target=1.5),
+    Measure(key="skull_mm", title="skull (with hair) mm"),
+    Measure(key="bare_skull_mm", title="skull mm", rig_target=1.5),
     Measure(key="neck_mm", title="neck mm", rig_target=1.5),
+    Measure(key="bare_neck_mm", title="bare neck mm"),
     Measure(key="landmark_px", title="landmarks px"),
     Measure(key="gaze_deg", title="gaze °", digits=1, mono_target=4.0, rig_target=4.0),
     Measure(key="blink_f1", title="blink F1", higher_is_better=True, mono_target=0.95, rig_target=0.95),
     Measure(key="focal_percent", title="focal %", digits=1, mono_target=5.0),
     Measure(key="jitter_px", title="jitter px", mono_target=0.25),
+    Measure(key="jitter_excess_px", title="shaking beyond the truth's px"),
     Measure(key="psnr_db", title="PSNR dB", digits=1, higher_is_better=True),
     Measure(key="coverage", title="coverage", digits=3, higher_is_better=True),
     Measure(key="time_ratio", title="time / step", digits=1),
@@ -116,7 +119,9 @@ def ablation_table(variants: Sequence[tuple[str, Sequence[Result]]]) -> str:
     rows = []
     for title, results in variants:
         found = summary(results)
-        row = [title, *(shown(found[measure.key]["median"], measure.digits) for measure in MEASURES)]
+        failed = sum(bool(result["failure"]) for result in results)
+        named = title if not failed else f"{title} ({failed} of {len(results)} without a track)"
+        row = [named, *(shown(found[measure.key]["median"], measure.digits) for measure in MEASURES)]
         for name in OUTLINES:
             values = values_of(results, f"{name}_outline_px")
             row.append(shown(float(np.median(values)) if values else None, 2))
@@ -128,8 +133,13 @@ def ablation_table(variants: Sequence[tuple[str, Sequence[Result]]]) -> str:
 def perturbation_gain(on: Sequence[Result], off: Sequence[Result]) -> str:
     """By how much the outlines' errors fall with the region perturbation, all clips together."""
     parts = []
+    tracked = {result["clip"] for result in on if not result["failure"]}
+    tracked &= {result["clip"] for result in off if not result["failure"]}
     for name in OUTLINES:
-        with_it, without = (values_of(results, f"{name}_outline_px") for results in (on, off))
+        with_it, without = (
+            values_of([result for result in results if result["clip"] in tracked], f"{name}_outline_px")
+            for results in (on, off)
+        )
         if not with_it or not without:
             continue
         change = 100 * (1 - np.mean(with_it) / np.mean(without))

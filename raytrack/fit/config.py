@@ -79,6 +79,8 @@ class TrackConfig:
     """Head regions that nothing may be aligned to, such as `hair` under a scarf or `neck_lower` behind a collar."""
     tracking_size_px: int = 256
     """Longer side, after cropping to the head, at which pose, expression, identity and offsets are fitted."""
+    last_rounds_scale: float = 1.5
+    """Factor on `tracking_size_px` in the last three rounds and for the last rows; pictures are never enlarged."""
     texture_image_size_px: int = 768
     """Longer side, after cropping to the head, at which the final texture is fitted; never enlarged."""
     texture_size: int = 512
@@ -91,7 +93,7 @@ class TrackConfig:
     by default."""
     num_key_frames: int = 12
     """Best-scoring frames, spread over head poses, from which identity and focal length are initialised."""
-    rounds: int = 5
+    rounds: int = 6
     """Most rounds of (Gauss–Newton rows, Adam epochs of shared parameters); fewer when converged."""
     held_out_every: int = 0
     """Keep the last of every so many frames (2: the odd ones, counted from 0) from what frames share: identity,
@@ -147,8 +149,10 @@ class TrackConfig:
             size = getattr(self, name)
             if size < 16 or size & (size - 1):
                 raise ValueError(f"track.{name} must be a power of two, 16 or more, got {size}")
-        if self.rounds > 5:
-            raise ValueError(f"track.rounds must be at most 5, got {self.rounds}")
+        if self.rounds > 6:
+            raise ValueError(f"track.rounds must be at most 6, got {self.rounds}")
+        if not 1 <= self.last_rounds_scale <= 4:
+            raise ValueError(f"track.last_rounds_scale must be between 1 and 4, got {self.last_rounds_scale}")
         self._check_focal()
         if self.identity and self.preset == "vhap":
             raise ValueError("track.identity needs the default preset: `vhap` finds its own")

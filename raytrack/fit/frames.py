@@ -23,6 +23,11 @@ MATTE_FLOOR = 0.3
 """Mattes below this count as background: (α − floor) / (1 − floor), clipped."""
 _TRANSPARENT, _OPAQUE = 0.3, 0.8
 """Cleaned mattes between which trust in a pixel's colour rises from none to full."""
+_INNER_STEPS = 250
+_RIM, _LEAST_RIM_PX = 0.015, 2
+"""Width of the matte's rim in faces, and at least in pixels."""
+REACH_OF_HAIR = 0.12
+"""Faces: where the matte goes on for longer than this, its outline is not that of the head."""
 DISTANCE_LIMIT_PX = 7.0
 _DISTANCE_STEPS = 16
 _MATTE_ON_FACE = 0.5
@@ -64,8 +69,6 @@ class TrackingFrames:
     """Of the whole input pictures; None where the focal length is to be found."""
     place: int = 0
     """Of the camera in its rig."""
-    away_from_edges: bool = False
-    """Whether colours next to the matte's outline are distrusted: what shines through there would be painted."""
     hidden: Mapping[int, UInt8[np.ndarray, "grid grid"]] = field(default_factory=dict)
     """What stands before the head, in the frames where anything does (`raytrack.fit.occlusion`)."""
 
@@ -186,20 +189,35 @@ class TrackingFrames:
         """Trust in each pixel's colour; None without mattes where nothing is hidden.
 
         It is 0 where background shines through the matte's outline, and where something stands before the head. Pixels
-        that are nearly opaque count fully, for edges carry much of what can be learnt of geometry; but not
-        `away_from_edges`.
+        that are nearly opaque count fully, for edges carry much of what can be learnt of geometry.
         """
         unhidden = self.unhidden(frame)
         if self.matte_steps is None:
             return unhidden
         inside = np.ones(self.size_hw, np.float32)
         if self.matte_valid[frame]:
-            steps = self.matte_steps[frame]
-            if self.away_from_edges:
-                inside = cv2.erode(steps, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
-            else:
-                inside = np.clip((steps.astype(np.float32) / 255 - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
+            matte = self.matte_steps[frame].astype(np.float32) / 255
+            inside = np.clip((matte - _TRANSPARENT) / (_OPAQUE - _TRANSPARENT), 0, 1)
         return inside if unhidden is None else inside * unhidden
+
+    def reachable(self, frame: int) -> Float[np.ndarray, "height width"]:
+        """Trust from 1 to 0 that the matte ends nearby, so that the head should be there: long hair is not the head.
+
+        Where foreground reaches far beyond a head that is drawn, the head cannot and should not follow.
+        """
+        if self.matte_steps is None:
+            return np.ones(self.size_hw, np.float32)
+        inside = (self.matte_steps[frame] > 127).astype(np.uint8)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (REACH_OF_HAIR * self.face_size_px)
+        return 1 / (1 + np.square(np.square(depth)))
+
+    def inner(self, frame: int) -> Float[np.ndarray, "height width"]:
+        """1 inside the matte, 0 along its outline, where the background may shine through."""
+        if self.matte_steps is None or not self.matte_valid[frame]:
+            return np.ones(self.size_hw, np.float32)
+        side = 2 * max(_LEAST_RIM_PX, round(_RIM * self.face_size_px)) + 1
+        eroded = cv2.erode(self.matte_steps[frame], np.ones((side, side), np.uint8))
+        return (eroded >= _INNER_STEPS).astype(np.float32)
 
     def unhidden(self, frame: int) -> Float[np.ndarray, "height width"] | None:
         """Trust in each pixel: 0 where something stands before the head; None where nothing does."""

@@ -177,7 +177,13 @@ class Pictures:
             use_mattes=known.has_matte,
         )
         hidden = {index: known.hidden[step] for index, step in enumerate(timesteps.tolist()) if step in known.hidden}
-        return replace(frames, hidden=hidden, away_from_edges=True)
+        return replace(frames, hidden=hidden)
+
+    def evenly(self, num_pictures: int, batch_size: int) -> list[PictureBatch]:
+        """Batches of at most so many pictures, evenly spaced over those at tracking size."""
+        chosen = np.unique(np.linspace(0, len(self.pairs) - 1, min(num_pictures, len(self.pairs))).round().astype(int))
+        starts = range(0, len(chosen), batch_size)
+        return [batch for start in starts for batch in self._batch(self.pairs[chosen[start : start + batch_size]])]
 
     def _batch(self, chosen: Int[np.ndarray, "batch 2"]) -> list[PictureBatch]:
         return [

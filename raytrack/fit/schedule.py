@@ -25,6 +25,10 @@ class RowStage:
     always: bool = False
     """Run even when the rounds have converged."""
     frames: FrameChoice = "shared"
+    fine: bool = False
+    """In the larger pictures of the last rounds."""
+    comparable: bool = False
+    """Whether its colour error tells, beside that of the round before, how far the fit has come; it says little while cameras still move."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,8 @@ class SharedStage:
     texture_rate: float = 1e-2
     light_rate: float = 5e-3
     always: bool = False
+    fine: bool = False
+    """In the larger pictures of the last rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +99,11 @@ _ROUNDS = (
     ((1, 0, 0), 6, 0.03),
     ((0, 0), 6, 0.01),
     ((0, 0), 6, 0.01),
+    ((0, 0), 6, 0.01),
 )
 """Blur schedule, Adam epochs and factor on the Laplacian weight of each round."""
+_FIRST_FINE_ROUND = 3
+"""From this one on pictures are larger: what small ones leave undecided is a third of a pixel of the input."""
 
 
 _ROUNDS_OF_KNOWN_IDENTITY = ((6, 5, 4, 3, 2, 1, 0), (1, 0))
@@ -149,10 +158,14 @@ def default_schedule(
                 CameraStage(name=f"cameras_{index}", blur_schedule_px=blur[-4:], round_index=_PLACING_TURNS + index)
             )
         stages.append(OcclusionStage(name=f"occlusion_{index}", always=index == 0))
-        stages.append(RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index))
+        fine, first = index >= _FIRST_FINE_ROUND, index in (0, _FIRST_FINE_ROUND)
+        stages.append(
+            RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=fine and first,
+                     fine=fine, comparable=not first and not solved)
+        )  # fmt: skip
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
-                        offset_laplacian=laplacian)
+                        offset_laplacian=laplacian, always=fine and first, fine=fine)
         )  # fmt: skip
     stages.append(OcclusionStage(name="occlusion_final", always=True))
     stages.extend(_last_rows(config, long=long))
@@ -184,8 +197,9 @@ def _last_rows(config: TrackConfig, *, long: bool) -> list[RowStage]:
         name, number = f"catch_up_{index}", config.rounds + 1 + index
         stages.append(RowStage(name=name, blur_schedule_px=blur, round_index=number, always=True, frames="others"))
     stages.append(
-        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all")
-    )
+        RowStage(name="rows_final", blur_schedule_px=(0, 0), round_index=config.rounds, always=True, frames="all",
+                 fine=True)
+    )  # fmt: skip
     return stages
 
 

@@ -80,6 +80,8 @@ class SharedProblem:
     renderer: Renderer
     albedo_basis: AlbedoBasis | None = None
     """Principal components of albedo, where the fit uses them."""
+    best_cosine: Float[Tensor, " faces"] | None = None
+    """For the final texture: how squarely each face is seen at best. None: all pictures are trusted alike."""
     eye_rings: EyeRings | None = None
     """Where given, eyeballs keep to one colour around their axis in textures of that size."""
 
@@ -100,6 +102,7 @@ class SharedProblem:
             inside_mouth=self.inside_mouth.to(device),
             perturbation=perturbation,
             albedo_basis=self.albedo_basis and self.albedo_basis.to(device),
+            best_cosine=None if self.best_cosine is None else self.best_cosine.to(device),
             eye_rings=self.eye_rings and self.eye_rings.to(device),
         )
 
@@ -128,6 +131,14 @@ class PictureBatch:
         trust = self._stacked([self.frames.pixel_weights(int(number)) for number in self.numbers])
         closed = torch.from_numpy(~self.frames.mouth_open[self.numbers])[:, None, None].to(coverage.device)
         return trust.to(coverage.device) * ~(closed & inside_mouth)
+
+    def reachable(self) -> Float[Tensor, "batch height width"]:
+        """0 where the matte reaches far beyond."""
+        return torch.from_numpy(np.stack([self.frames.reachable(int(number)) for number in self.numbers]))
+
+    def inner(self) -> Float[Tensor, "batch height width"]:
+        """0 next to the matte's outline."""
+        return torch.from_numpy(np.stack([self.frames.inner(int(number)) for number in self.numbers]))
 
     def unhidden(self) -> Float[Tensor, "batch height width"]:
         """0 where something stands before the head."""

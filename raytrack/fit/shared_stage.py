@@ -13,6 +13,7 @@ from torch import Tensor
 from raytrack.fit import shared_terms as terms
 from raytrack.fit.albedo import albedo_map
 from raytrack.fit.config import Weights
+from raytrack.fit.facing import facing_cosines, texel_trust
 from raytrack.fit.focal import FaceCentre
 from raytrack.fit.schedule import COMPONENTS
 from raytrack.fit.shared import Adam, GroupAdam, SharedParameters
@@ -144,20 +145,38 @@ class SharedOptimiser:
             adam.restore(values)
             self._adams[name] = adam
 
+    def _posed(self, rows: Tensor, values: dict[str, Tensor], pictures: PictureBatch) -> tuple[Tensor, Camera]:
+        """Vertices of a batch, and the cameras that see them."""
+        device = values["texture"].device
+        groups = torch.from_numpy(self.problem.groups.focal[pictures.rows]).to(device)
+        own = rows[torch.from_numpy(pictures.rows)].to(device)
+        parameters = FrameParameters.unpack(self._face.moved(own, values["log_ratio"][groups]))
+        vertices = self.problem.head.vertices(parameters, values["shape"], values["offset"])
+        return vertices, pictures.frames.camera(values["log_focal"][groups].exp(), values["cameras"])
+
+    @torch.no_grad()
+    def best_cosines(
+        self, rows: Float[Tensor, "frames columns"], shared: SharedParameters, pictures: Sequence[PictureBatch]
+    ) -> Float[Tensor, " faces"]:
+        """For each face that of the picture that sees it most squarely (`raytrack.fit.facing`); hidden or not."""
+        values = {name: getattr(shared, name) for name in _FIELDS}
+        values["log_ratio"] = torch.zeros_like(shared.log_focal)
+        best = shared.texture.new_zeros(len(self.problem.head.faces))
+        for batch in pictures:
+            vertices, camera = self._posed(rows, values, batch)
+            best = torch.maximum(best, facing_cosines(vertices, self.problem.head.faces, camera).amax(dim=0))
+        return best
+
     def _picture_loss(
         self, rows: Tensor, values: dict[str, Tensor], pictures: PictureBatch, weights: Weights, colours_only: bool,
         generator: np.random.Generator,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Weighted terms of one view's pictures, and their colour error."""
         problem, renderer, device = self.problem, self.problem.renderer, values["texture"].device
-        focal_groups = torch.from_numpy(problem.groups.focal[pictures.rows]).to(device)
-        own = rows[torch.from_numpy(pictures.rows)].to(device)
-        parameters = FrameParameters.unpack(self._face.moved(own, values["log_ratio"][focal_groups]))
-        vertices = problem.head.vertices(parameters, values["shape"], values["offset"])
+        vertices, camera = self._posed(rows, values, pictures)
         lights = values["light"][torch.from_numpy(problem.groups.light[pictures.rows]).to(device)]
         if len(values["gains"]):
             lights = lights * values["gains"][pictures.frames.place]
-        camera = pictures.frames.camera(values["log_focal"][focal_groups].exp(), values["cameras"])
         clip, target = camera.clip(vertices), pictures.frames.targets(pictures.numbers).to(device)
         normals = renderer.vertex_normals(vertices)
         # What turns or hides inside the head would drag the skin around it along.
@@ -173,6 +192,12 @@ class SharedOptimiser:
             still, _ = renderer.shade(clip.detach(), normals.detach(), values["albedo"], lights, target)
             image = torch.where((problem.unaligned_faces[face] & covered)[..., None], still, image)
         trust = pictures.trust(covered, problem.inside_mouth[face])
+        if problem.best_cosine is not None:
+            cosine = facing_cosines(vertices, problem.head.faces, camera)
+            inner = pictures.inner().to(device)
+            squarely = trust * (inner + (1 - inner) * texel_trust(cosine, problem.best_cosine, fragments.face_index))
+            loss = terms.texture_colour_term(image, target, squarely, covered)
+            return weights.photo * loss, terms.colour_term(image.detach(), target, trust, covered)
         if colours_only:
             photo = terms.colour_term(image, target, trust, covered)
             return weights.photo * photo, photo
@@ -197,6 +222,7 @@ class SharedOptimiser:
             torch.from_numpy(frames.matte_valid[pictures.numbers]).to(device),
             fragments.coverage,
             pictures.unhidden().to(device),
+            pictures.reachable().to(device),
         )
 
     def _landmark_term(self, camera: Camera, vertices: Tensor, pictures: PictureBatch) -> Tensor:

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+LARGEST_SQUARED = 0.1
+"""Colour error (0 to 1) up to which the final texture minimises squares."""
+
 
 def colour_term(
     image: Float[Tensor, "batch height width 3"],
@@ -20,6 +23,21 @@ def colour_term(
     return ((image - target).abs() * trust[..., None]).sum() / (3 * coverage.sum().clamp_min(1))
 
 
+def texture_colour_term(
+    image: Float[Tensor, "batch height width 3"],
+    target: Float[Tensor, "batch height width 3"],
+    trust: Float[Tensor, "batch height width"],
+    coverage: Bool[Tensor, "batch height width"],
+) -> Float[Tensor, ""]:
+    """Mean Huber loss of colours, in units of `LARGEST_SQUARED`: a texel takes the mean of what is usual, not of all.
+
+    The median, which absolute errors give, leaves larger squared errors where light and wrinkles change a colour.
+    """
+    error = (image - target).abs()
+    loss = torch.where(error < LARGEST_SQUARED, error.square() / (2 * LARGEST_SQUARED), error - LARGEST_SQUARED / 2)
+    return (loss * trust[..., None]).sum() / (3 * coverage.sum().clamp_min(1))
+
+
 def matte_term(
     rendered: Float[Tensor, "batch height width"],
     alpha: Float[Tensor, "batch height width"],
@@ -27,13 +45,24 @@ def matte_term(
     valid: Bool[Tensor, " batch"],
     coverage: Bool[Tensor, "batch height width"],
     trust: Float[Tensor, "batch height width"],
+    reachable: Float[Tensor, "batch height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of rendered coverage and matte, per covered pixel. Differentiable in the rendered one.
 
     Below the chin clothes and shoulders reach beyond the mesh, but nowhere may the mesh reach into background.
+
+    Args:
+        rendered: Antialiased coverage.
+        alpha: The matte.
+        above_chin: Where the matte should be filled.
+        valid: Pictures whose mattes count.
+        coverage: Pixels that are drawn.
+        trust: 0 where something stands before the head.
+        reachable: How much it counts that a pixel of the matte is not filled.
     """
     excess = rendered - alpha
-    difference = torch.where(above_chin, excess.abs(), excess.clamp_min(0)) * trust * valid[:, None, None]
+    missing = torch.where(above_chin, (-excess).clamp_min(0) * reachable, 0.0)
+    difference = (excess.clamp_min(0) + missing) * trust * valid[:, None, None]
     return difference.sum() / coverage.sum().clamp_min(1)
 
 

@@ -56,12 +56,16 @@ _PICTURES_PER_UNIT = 64
 _PICTURES_PER_LOOK = 256
 _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
+_LOOKS_FOR_TEXTURE = 400
+"""Pictures among which the most square look at each face is searched for."""
 _LANDMARKS_OF_SOLVED_RIG = 5.0
 """Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
 little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
 """Trust in an iris from which gaze is known."""
 _CPU = torch.device("cpu")
+PictureSet = tuple[bool, bool]
+"""Whether pictures are of the shared frames only, and whether they are fine."""
 
 
 class StageRunner:
@@ -115,33 +119,34 @@ class StageRunner:
         self._segment, self.identity = segment, identity
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
         self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
-        self._pictures: dict[bool, Pictures] = {}
-        self._unhidden: dict[bool, tuple[HiddenSpots, Pictures]] = {}
+        self._pictures: dict[PictureSet, Pictures] = {}
+        self._unhidden: dict[PictureSet, tuple[HiddenSpots, Pictures]] = {}
         self._search: tuple[int, OcclusionSearch] | None = None
-        self._row_solvers: dict[bool, CameraSolver] = {}
+        self._row_solvers: dict[PictureSet, CameraSolver] = {}
         self._cached_problem: SharedProblem | None = None
         self._device = fit_device(config.renderer)
 
-    def pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
+    def pictures(self, state: FitState, frames: FrameChoice = "shared", *, fine: bool = False) -> Pictures:
         """The pictures at tracking size, with what is known to stand before the head in them.
 
         Args:
             state: Where the fit stands.
             frames: Which frames they are of; those for `others` are those for `all`.
+            fine: In the size of the last rounds.
         """
-        only_shared = self._only_shared(frames)
-        known = self._unhidden.get(only_shared)
+        key = self._only_shared(frames), fine
+        known = self._unhidden.get(key)
         if known is None or known[0] is not state.hidden:
-            known = state.hidden, self._plain_pictures(state, frames).with_hidden(state.hidden)
-            self._unhidden[only_shared] = known
-            self._row_solvers.pop(only_shared, None)
+            known = state.hidden, self._plain_pictures(state, frames, fine=fine).with_hidden(state.hidden)
+            self._unhidden[key] = known
+            self._row_solvers.pop(key, None)
         return known[1]
 
-    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared") -> Pictures:
+    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared", *, fine: bool = False) -> Pictures:
         """Read on first use; those of a rig depend on how the fit began."""
-        only_shared = self._only_shared(frames)
-        if only_shared not in self._pictures:
-            size = self.config.tracking_size_px
+        only_shared, factor = self._only_shared(frames), self.config.last_rounds_scale if fine else 1.0
+        if (only_shared, fine) not in self._pictures:
+            size = round(factor * self.config.tracking_size_px)
             if self.views.is_rig:
                 start = state.first_rows, state.first_shape
                 found = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
@@ -150,8 +155,8 @@ class StageRunner:
                 if not only_shared:
                     chosen, use_mattes = self._in_segment(), not state.mattes_refused
                 found = Pictures.of_detections(self.views, self.landmark_weights, size, chosen, use_mattes)
-            self._pictures[only_shared] = found
-        return self._pictures[only_shared]
+            self._pictures[only_shared, fine] = found
+        return self._pictures[only_shared, fine]
 
     def _only_shared(self, frames: FrameChoice) -> bool:
         """Whether the pictures that a stage needs are those that what frames share is fitted to."""
@@ -188,14 +193,14 @@ class StageRunner:
         return -(-steps // _TEXTURE_STEPS_PER_UNIT)
 
     def _row_blocks(self, stage: RowStage, state: FitState) -> list[list[int]]:
-        moved = self._solved(state, stage.frames)
+        moved = self._solved(state, stage.frames, stage.fine)
         if stage.frames == "others":
             moved = moved & ~self.shared_frames
         return solving_order(moved, max(1, _PICTURES_PER_UNIT // self.views.num_views))
 
-    def _solved(self, state: FitState, frames: FrameChoice) -> Bool[np.ndarray, " frames"]:
+    def _solved(self, state: FitState, frames: FrameChoice, fine: bool) -> Bool[np.ndarray, " frames"]:
         """Frames whose rows colours can move; one whose head no view shows keeps the row that its landmarks gave."""
-        return self.active & self.pictures(state, frames).shown
+        return self.active & self.pictures(state, frames, fine=fine).shown
 
     def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
         """The next unit of a stage; after the last one the state is that of the finished stage.
@@ -226,16 +231,11 @@ class StageRunner:
 
     def _finished(self, stage: Stage, state: FitState) -> FitState:
         error = float(np.mean(state.unit_errors))
-        if True in self._pictures:
-            state = replace(state, mattes_refused=not self._pictures[True].has_mattes)
+        if (True, False) in self._pictures:
+            state = replace(state, mattes_refused=not self._pictures[True, False].has_mattes)
         if isinstance(stage, RowStage):
             # An error that rises is no sign of rest: offsets that were just freed can cost rows something at first.
-            # Nor is an error that rests one while cameras still move.
-            stalled = (
-                stage.round_index > 0
-                and not self.views.solved
-                and abs(state.rows_error - error) < _CONVERGED * state.rows_error
-            )
+            stalled = stage.comparable and abs(state.rows_error - error) < _CONVERGED * state.rows_error
             rows = interpolate_missing(state.rows, self.active, self.views.group)
             state = replace(state, rows=rows, rows_error=error, converged=state.converged or stalled)
         else:
@@ -264,7 +264,7 @@ class StageRunner:
             state: Rows of all frames.
             frames: No two of them next to each other. Those in which no view shows the head keep their rows.
         """
-        numbers = np.flatnonzero(frames & self._solved(state, "all")).tolist()
+        numbers = np.flatnonzero(frames & self._solved(state, "all", stage.fine)).tolist()
         stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
 
@@ -278,7 +278,7 @@ class StageRunner:
         return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
 
     def _solved_rows(self, stage: RowStage, state: FitState, numbers: list[int]) -> FitState:
-        result = self._solver(state, stage.frames).solve(
+        result = self._solver(state, stage.frames, fine=stage.fine).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
             numbers,
@@ -288,7 +288,7 @@ class StageRunner:
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
     def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
-        numbers = np.flatnonzero(self._solved(state, "shared"))
+        numbers = np.flatnonzero(self._solved(state, "shared", fine=False))
         chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
         result = self._solver(state, "shared").solve_cameras(
             state.rows,
@@ -302,9 +302,9 @@ class StageRunner:
         shared = state.shared.with_values(cameras=result.cameras, shape=result.shape)
         return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
 
-    def _solver(self, state: FitState, frames: FrameChoice) -> CameraSolver:
-        only_shared, pictures = self._only_shared(frames), self.pictures(state, frames)
-        if only_shared not in self._row_solvers:
+    def _solver(self, state: FitState, frames: FrameChoice, *, fine: bool = False) -> CameraSolver:
+        key, pictures = (self._only_shared(frames), fine), self.pictures(state, frames, fine=fine)
+        if key not in self._row_solvers:
             problem = RowProblem(
                 head=self.head,
                 surface=self.surface,
@@ -315,7 +315,7 @@ class StageRunner:
                 prior=self.prior,
                 link_weights=link_weights(
                     self.views.first.timestamps_s,
-                    self._solved(state, frames),
+                    self._solved(state, frames, fine),
                     self.views.group,
                     self._usual_step_s,
                 ),
@@ -326,11 +326,11 @@ class StageRunner:
                 score_prior=ScorePrior.create(self.views, self.head, self.config.weights),
                 seed=self.config.seed,
             )
-            self._row_solvers[only_shared] = CameraSolver(problem)
-        return self._row_solvers[only_shared]
+            self._row_solvers[key] = CameraSolver(problem)
+        return self._row_solvers[key]
 
     def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
-        generator, pictures = self._generator(index, unit), self.pictures(state)
+        generator, pictures = self._generator(index, unit), self.pictures(state, fine=stage.fine)
         rates = {**LEARNING_RATES, "texture": stage.texture_rate, "light": stage.light_rate}
         optimiser = self._optimiser(rates, state)
         configured = self.config.weights
@@ -361,7 +361,11 @@ class StageRunner:
         shared = state.shared.with_values(texture=texture)
         configured = self.config.weights
         weights = replace(configured, texture_variation=stage.texture_variation * configured.texture_variation)
-        optimiser = self._optimiser({**LEARNING_RATES, "texture": stage.texture_rate}, state)
+        rates = {**LEARNING_RATES, "texture": stage.texture_rate}
+        looks = pictures.evenly(_LOOKS_FOR_TEXTURE, stage.batch_size)
+        best = self._optimiser(rates, state).best_cosines(state.rows, shared, looks)
+        optimiser = SharedOptimiser(replace(self._shared_problem(), best_cosine=best), rates)
+        optimiser.restore(state.adam)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
             _, shared, error = optimiser.step(
