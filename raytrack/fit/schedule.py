@@ -28,7 +28,8 @@ class RowStage:
     fine: bool = False
     """In the larger pictures of the last rounds."""
     comparable: bool = False
-    """Whether its colour error tells, beside that of the round before, how far the fit has come; it says little while cameras still move."""
+    """Whether its colour error tells, beside that of the round before, how far the fit has come.
+    It does not while cameras move."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,6 @@ def test_colours_find_the_focal_length():
     views = SequenceViews.of([uncalibrated(number) for number in TAKEN])
     found = solved_views(views, head(), config, photo_error=partial(photo_error_of_cameras, head()))
     ratios = np.array([focal_px_of(view.camera) for view in found.rig]) / [focal_px_of(camera) for camera in truth()]
-    print("RATIOS", ratios)
     assert np.abs(ratios - 1).max() < 0.38
 
 
