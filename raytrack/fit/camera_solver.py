@@ -1,8 +1,8 @@
-"""The cameras of an uncalibrated rig by Gauss–Newton on colours, outline and landmarks, together with some rows.
+"""The cameras of an uncalibrated rig by Gauss–Newton on colours, outline and landmarks, with identity and some rows.
 
-The residuals are those of the rows: to a picture, a camera's motion is a rigid motion of what it sees. Rows and cameras
-are solved for together, the rows eliminated first (Schur complement), for each could make up for much of the other's
-error. One camera keeps its place.
+The residuals are those of the rows: to a picture, a camera's motion is a rigid motion of what it sees. Cameras,
+identity and rows are solved for together, the rows eliminated first (Schur complement), for each could make up for much
+of the others' error: solved for in turn, they hold each other where they are. One camera keeps its place.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ _FOCAL_PRIOR = 0.15
 """Factor on the prior of the landmark fit, whose cost is so much larger."""
 _LANDMARKS = 1.0
 _HELD = 1e8
+_LONGEST_SHAPE_STEP = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class CameraResult:
 
     rows: Float[Tensor, "frames columns"]
     """Of every frame; only those that took part have moved."""
+    shape: Float[Tensor, " shapes"]
     cameras: Float[Tensor, "cameras 3 7"]
     first_error: float
     """Mean colour error of the frames that took part, before and after."""
@@ -43,7 +45,7 @@ class CameraResult:
 
 
 class CameraSolver(RowSolver):
-    """Solves rows, and cameras with some of them."""
+    """Solves rows, and cameras and identity with some of them."""
 
     def solve_cameras(
         self,
@@ -53,41 +55,48 @@ class CameraSolver(RowSolver):
         blur_schedule_px: Sequence[float],
         prior: FocalPrior,
         *,
+        hold_shape: bool = False,
         round_index: int = 0,
     ) -> CameraResult:
-        """Move the cameras and some frames' rows.
+        """Move the cameras, the identity and some frames' rows.
 
         All stays as it was where the colour error grew by more than half and by more than 0.02: the outline, landmarks
         and priors have their say, and a better place can cost colours something.
 
         Args:
             rows: Packed parameters of every frame.
-            shared: Held fixed but for its cameras.
+            shared: Held fixed but for its cameras and shape.
             numbers: Frames that take part.
             blur_schedule_px: Gaussian σ of each iteration, in pixels of a reference face.
             prior: On the focal lengths of all cameras of the rig.
+            hold_shape: Leave the identity as it is.
             round_index: Part of the seed of the pixel samples.
         """
         chosen = torch.tensor(list(numbers))
-        current, cameras = rows[chosen].clone(), shared.cameras.clone()
+        current, shape, cameras = rows[chosen].clone(), shared.shape, shared.cameras.clone()
         before = self._error(current, shared, numbers)
         generators = [np.random.default_rng([self.problem.seed, 1, round_index, frame]) for frame in numbers]
         for blur_px in blur_schedule_px:
-            setting = Setting.create(self.problem, shared.with_values(cameras=cameras))
-            surfaces = [self._pose(setting, row) for row in current]
-            system, pivots = self._system(setting, surfaces, current, numbers, blur_px, generators, cameras, prior)
-            step_rows, step_cameras = system.solve(DAMPING)
+            setting = Setting.create(self.problem, shared.with_values(cameras=cameras, shape=shape))
+            system, pivots = self._system(setting, current, numbers, blur_px, generators, prior)
+            if hold_shape:
+                system = system.holding(0, len(shape))
+            step_rows, step_shared = system.solve(DAMPING)
             current = current + torch.minimum(torch.maximum(step_rows, -self._longest_step), self._longest_step)
-            motions = without_place(step_cameras.view(-1, NUM_CAMERA_PARAMETERS), self._held(cameras))
+            shape = shape + step_shared[: len(shape)].clamp(-_LONGEST_SHAPE_STEP, _LONGEST_SHAPE_STEP)
+            motions = step_shared[len(shape) :].view(-1, NUM_CAMERA_PARAMETERS)
+            motions = without_place(motions, self._held(cameras))
             for place, (motion, pivot) in enumerate(zip(motions, pivots, strict=True)):
                 number = self.problem.views[place].frames.place
                 cameras[number] = packed([moved_camera(unpacked(cameras[number], (1, 1)), motion, pivot)])[0]
-        after = self._error(current, shared.with_values(cameras=cameras), numbers)
+        after = self._error(current, shared.with_values(cameras=cameras, shape=shape), numbers)
         if not after <= max(1.5 * before, before + 0.02):
-            return CameraResult(rows=rows, cameras=shared.cameras, first_error=before, last_error=before)
+            return CameraResult(
+                rows=rows, shape=shared.shape, cameras=shared.cameras, first_error=before, last_error=before
+            )
         moved = rows.clone()
         moved[chosen] = current
-        return CameraResult(rows=moved, cameras=cameras, first_error=before, last_error=after)
+        return CameraResult(rows=moved, shape=shape, cameras=cameras, first_error=before, last_error=after)
 
     def _error(self, rows: Tensor, shared: SharedParameters, numbers: Sequence[int]) -> float:
         setting = Setting.create(self.problem, shared)
@@ -102,38 +111,43 @@ class CameraSolver(RowSolver):
     def _system(
         self,
         setting: Setting,
-        surfaces: list[PosedSurface],
-        rows: Tensor,
+        rows: Float[Tensor, "chosen columns"],
         numbers: Sequence[int],
         blur_px: float,
         generators: list[np.random.Generator],
-        cameras: Tensor,
         prior: FocalPrior,
     ) -> tuple[BlockSystem, list[Tensor]]:
-        """Normal equations of rows and cameras, and the cameras' pivots."""
-        places, columns = len(self.problem.views), rows.shape[1]
-        held = self._held(cameras)
+        """Normal equations of rows, identity and cameras, and the cameras' pivots."""
+        problem, shape, cameras = self.problem, setting.shared.shape, setting.shared.cameras
+        places, columns, held = len(problem.views), rows.shape[1], self._held(cameras)
+        surfaces, chain = problem.surface.pose(rows, setting.neutral, setting.joints)
         world = torch.from_numpy(np.concatenate([surface.world.mean(axis=0, keepdims=True) for surface in surfaces]))
         pivots = [setting.camera(place, numbers[0]).cam_points(world).mean(dim=0) for place in range(places)]
         pivots[held] = torch.zeros(3)
 
         def one(index: int) -> tuple[Tensor, Tensor]:
-            return self._frame(setting, surfaces[index], numbers[index], blur_px, generators[index], pivots, columns)
+            moved = problem.surface.shape_jacobian(chain, index)
+            return self._frame(
+                setting, surfaces[index], moved, numbers[index], blur_px, generators[index], pivots, columns
+            )
 
         parts = list(self._pool.map(one, range(len(numbers))))
         matrices = torch.stack([matrix for matrix, _ in parts])
         gradients = torch.stack([gradient for _, gradient in parts])
         for index, row in enumerate(rows):
-            curvature, slope = self.problem.prior_at(row, numbers[index])
+            curvature, slope = problem.prior_at(row, numbers[index])
             matrices[index, :columns, :columns] += curvature
             gradients[index, :columns] += slope
         block, right = matrices[:, columns:, columns:].sum(dim=0), gradients[:, columns:].sum(dim=0)
+        stiffness = 2 * problem.weights.shape * len(rows) / max(1, len(shape))
+        block[: len(shape), : len(shape)] += stiffness * torch.eye(len(shape))
+        right[: len(shape)] += stiffness * shape
         _, curvature, slope = prior.quadratic([unpacked(camera, (1, 1)) for camera in cameras])
-        ours = torch.tensor([view.frames.place for view in self.problem.views])
-        focals = NUM_CAMERA_PARAMETERS * torch.arange(places) + NUM_CAMERA_PARAMETERS - 1
+        ours = torch.tensor([view.frames.place for view in problem.views])
+        focals = len(shape) + NUM_CAMERA_PARAMETERS * torch.arange(places) + NUM_CAMERA_PARAMETERS - 1
         block[focals[:, None], focals] += len(rows) * _FOCAL_PRIOR * curvature[ours[:, None], ours]
         right[focals] += len(rows) * _FOCAL_PRIOR * slope[ours]
-        place = NUM_CAMERA_PARAMETERS * held + torch.arange(NUM_CAMERA_PARAMETERS - 1)
+        place = len(shape) + NUM_CAMERA_PARAMETERS * held + torch.arange(NUM_CAMERA_PARAMETERS - 1)
         block[place, place] += _HELD
         system = BlockSystem(
             blocks=matrices[:, :columns, :columns], coupling=matrices[:, :columns, columns:],
@@ -145,31 +159,33 @@ class CameraSolver(RowSolver):
         self,
         setting: Setting,
         surface: PosedSurface,
+        moved: Tensor,
         frame: int,
         blur_px: float,
         generator: np.random.Generator,
         pivots: list[Tensor],
         columns: int,
     ) -> tuple[Tensor, Tensor]:
-        """A frame's normal equations in its row and in all cameras."""
+        """A frame's normal equations in its row, the identity and all cameras."""
         problem, views = self.problem, self._views_of(frame)
         seeing = [view for view in views if problem.views[view].sees_landmarks(frame)]
         shares = ViewShares(
             colours=float(evidence(len(views))) / max(len(views), 1),
             landmarks=_LANDMARKS * float(evidence(len(seeing))) / max(len(seeing), 1),
         )
-        size = columns + NUM_CAMERA_PARAMETERS * len(problem.views)
+        common = columns + moved.shape[-1]
+        size = common + NUM_CAMERA_PARAMETERS * len(problem.views)
         matrix, gradient = torch.zeros(size, size), torch.zeros(size)
         for number in views:
             view = problem.views[number]
             terms = ViewTerms(
                 view=view, frame=frame, camera=setting.camera(number, frame), surface=surface, masks=self._masks,
-                weights=problem.weights, shares=shares, pivot=pivots[number],
+                weights=problem.weights, shares=shares, pivot=pivots[number], moved=moved,
             )  # fmt: skip
             drawing = self._draw(setting, surface, number, frame)
             own = terms.normal_equations(drawing, view.unit_px * blur_px, problem.num_samples, generator)
-            first = columns + NUM_CAMERA_PARAMETERS * number
-            where = torch.cat([torch.arange(columns), first + torch.arange(NUM_CAMERA_PARAMETERS)])
+            first = common + NUM_CAMERA_PARAMETERS * number
+            where = torch.cat([torch.arange(common), first + torch.arange(NUM_CAMERA_PARAMETERS)])
             matrix[where[:, None], where] += own[0]
             gradient[where] += own[1]
         return matrix, gradient

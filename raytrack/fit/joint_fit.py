@@ -43,6 +43,7 @@ class JointFitter:
         shape: Float[Tensor, " shapes"] | None = None,
         *,
         holds_focal: bool = False,
+        hidden_trust: float = 0.0,
     ) -> None:
         """Prepare a head.
 
@@ -52,10 +53,12 @@ class JointFitter:
             focal_px: Of an uncalibrated camera, to start from or to hold.
             shape: The identity, where it is known and not to be found.
             holds_focal: The focal length is known, too.
+            hidden_trust: What is left in points that a camera of a rig cannot see.
         """
         self.landmarks = LandmarkFitter(head, RowPrior.create(head, LANDMARK_PRIOR), embedding)
         self.visibility = LandmarkVisibility.create(self.landmarks.head, embedding)
         self.focal_px = focal_px
+        self._hidden_trust = hidden_trust
         self._holds_shape, self._holds_focal = shape is not None, holds_focal
         self._shape = torch.zeros(head.num_shapes) if shape is None else shape
 
@@ -115,11 +118,13 @@ class JointFitter:
         )  # fmt: skip
 
     def visible(self, targets: RigTargets, rows: Float[Tensor, "frames columns"], focal_px: Focals) -> RigTargets:
-        """A rig's targets without what a camera cannot see; all of an uncalibrated camera's."""
+        """A rig's targets with little or no trust in what a camera cannot see; all of an uncalibrated camera's."""
         if targets[0].calibrated is None:
             return targets
         return tuple(
-            view.with_weights(view.weights * self.visibility.weights(rows, view.camera(focal_px)).numpy())
+            view.with_weights(
+                view.weights * self.visibility.weights(rows, view.camera(focal_px), self._hidden_trust).numpy()
+            )
             for view in targets
         )
 

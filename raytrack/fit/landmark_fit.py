@@ -18,12 +18,12 @@ from torch import Tensor
 from raytrack.fit.block_system import BlockSystem
 from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, camera_rates
 from raytrack.fit.evidence import evidence
+from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.kinematics import Chain
 from raytrack.fit.landmark_targets import Focals, LandmarkTargets, RigTargets, select
 from raytrack.fit.row_priors import RowPrior
 from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
-from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 
 SHAPE_WEIGHT = 2e-3
@@ -277,7 +277,7 @@ class LandmarkFitter:
         right = (torch.from_numpy(error.astype(np.float32)) * root[..., 0]).flatten()
         common = None
         if moved is not None:
-            common = self._shape_rows(surface, moved, camera)
+            common = identity_rates(camera, surface.world, moved, self._corners, self._barycentric)
             if num_focals:
                 centre = np.array([view.size_hw[1] / 2, view.size_hw[0] / 2], np.float32)
                 rate = torch.from_numpy((residual_px + view.positions_px[frame] - centre).astype(np.float32))
@@ -295,16 +295,6 @@ class LandmarkFitter:
         """World positions of a posed head's landmarks."""
         corners = surface.world[self._corners]
         return torch.from_numpy((corners * self._barycentric[..., None]).sum(axis=1))
-
-    def _shape_rows(self, surface: PosedSurface, moved: Tensor, camera: Camera) -> Float[Tensor, "points 2 shapes"]:
-        """Pixels per unit of the identity."""
-        world, pose, focal = torch.from_numpy(surface.world), camera.cam_from_world, camera.intrinsics
-        cam = world @ pose[:, :3].T + pose[:, 3]
-        rate = pose[None, :2, :3] - (cam[:, :2] / cam[:, 2:])[..., None] * pose[None, 2:, :3]
-        scale = torch.stack([focal[0, 0], focal[1, 1]])[None, :, None]
-        vertex = (rate * (cam[:, 2, None, None].reciprocal() * scale)) @ moved
-        corners, weights = torch.from_numpy(self._corners), torch.from_numpy(self._barycentric)
-        return (vertex[corners] * weights[..., None, None]).sum(dim=1)
 
 
 def _focal_prior(views: RigTargets) -> Float[np.ndarray, " groups"]:

@@ -22,6 +22,9 @@ from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE
 
 _FRAMES_AT_ONCE = 256
+_HIDDEN_TRUST_OF_SOLVED_RIG = 0.3
+"""In points on the far side of the head: what detectors guess of them still says where the head is, and few cameras
+that stand far apart have little else in common."""
 _OTHER_FACE_PERCENT = 25.0
 """A view whose landmarks are further off than this from the head that all views agree on saw something else."""
 
@@ -113,7 +116,8 @@ def trust_in_views(
 
     A view that is off everywhere took something else for the face: it counts nothing.
     """
-    fitter = JointFitter(head, landmark_set(views.first.landmark_set).embedding, 1.0)
+    embedding = landmark_set(views.first.landmark_set).embedding
+    fitter = JointFitter(head, embedding, 1.0, hidden_trust=_hidden_trust(views))
     targets = fitter.visible(targets_of(views, landmark_weights), rows, 1.0)
     return np.stack([view.weights for view in agreeing_views(fitter.landmarks, targets, rows, shape)])
 
@@ -138,7 +142,11 @@ def _joint_fitter(
     focal_px, known = config.focal_px, config.focal_px is not None
     if focal_px is None:
         focal_px = config.focal_ratio * max(views.first.size_hw)
-    return JointFitter(head, embedding, focal_px, shape, holds_focal=known)
+    return JointFitter(head, embedding, focal_px, shape, holds_focal=known, hidden_trust=_hidden_trust(views))
+
+
+def _hidden_trust(views: SequenceViews) -> float:
+    return _HIDDEN_TRUST_OF_SOLVED_RIG if views.solved else 0.0
 
 
 def _of_key_frames(fitter: JointFitter, targets: RigTargets, views: SequenceViews, config: TrackConfig) -> JointFit:

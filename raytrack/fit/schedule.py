@@ -28,7 +28,8 @@ class RowStage:
     fine: bool = False
     """In the larger pictures of the last rounds."""
     comparable: bool = False
-    """Whether its colour error tells, beside that of the round before, how far the fit has come."""
+    """Whether its colour error tells, beside that of the round before, how far the fit has come.
+    It does not while cameras move."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class SteadyStage:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraStage:
-    """Gauss–Newton on the cameras of an uncalibrated rig together with some rows."""
+    """Gauss–Newton on the cameras of an uncalibrated rig together with the identity and some rows."""
 
     name: str
     blur_schedule_px: tuple[float, ...]
@@ -187,7 +188,7 @@ def default_schedule(
         fine, first = index >= _FIRST_FINE_ROUND, index in (0, _FIRST_FINE_ROUND)
         stages.append(
             RowStage(name=f"rows_{index}", blur_schedule_px=blur, round_index=index, always=fine and first,
-                     fine=fine, comparable=not first)
+                     fine=fine, comparable=not first and not solved)
         )  # fmt: skip
         stages.append(
             SharedStage(name=f"shared_{index}", optimise=shared, num_epochs=epochs * longer, first_scale=0.8,
@@ -209,7 +210,7 @@ def _joint_stages(colours: SharedStage, *, hold_focal: bool) -> list[Stage]:
 
 
 def _placing_stages(num_pictures: int) -> list[Stage]:
-    """Cameras, rows and colours in turn.
+    """Cameras with identity, rows and colours in turn.
 
     Landmarks leave cameras some degrees off, for they are poor on faces seen from the side; identity and offsets must
     not learn to make up for that.
@@ -219,7 +220,7 @@ def _placing_stages(num_pictures: int) -> list[Stage]:
         stages += [
             CameraStage(name=f"cameras_first_{turn}", blur_schedule_px=_ROUNDS[0][0], round_index=turn, always=True),
             RowStage(name=f"rows_first_{turn}", blur_schedule_px=(3, 1), round_index=0, always=True),
-            SharedStage(name=f"colours_{turn}", optimise=("texture", "light", "gains", "shape"), batch_size=4,
+            SharedStage(name=f"colours_{turn}", optimise=("texture", "light", "gains"), batch_size=4,
                         num_epochs=_FIRST_PICTURES / num_pictures, texture_rate=3e-2, always=True),
         ]  # fmt: skip
     return stages

@@ -62,7 +62,7 @@ _TEXTURE_STEPS_PER_UNIT = 40
 _LAST_ERRORS = 10
 _LOOKS_FOR_TEXTURE = 400
 """Pictures among which the most square look at each face is searched for."""
-_LANDMARKS_OF_SOLVED_RIG = 3.0
+_LANDMARKS_OF_SOLVED_RIG = 5.0
 """Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
 little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
@@ -347,9 +347,10 @@ class StageRunner:
             numbers[chosen].tolist(),
             stage.blur_schedule_px,
             FocalPrior(first_px=tuple(focal_px_of(view.camera) for view in self.views.rig)),
+            hold_shape=self.identity is not None,
             round_index=stage.round_index,
         )
-        shared = state.shared.with_values(cameras=result.cameras)
+        shared = state.shared.with_values(cameras=result.cameras, shape=result.shape)
         return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
 
     def _joint(self, stage: JointStage, state: FitState) -> FitState:

@@ -38,16 +38,19 @@ class LandmarkVisibility:
         directions = torch.nn.functional.normalize(points - inside, dim=-1)
         return cls(points=points, directions=directions, root=head.joints[0])
 
-    def weights(self, rows: Float[Tensor, "frames columns"], camera: Camera) -> Float[Tensor, "frames landmarks"]:
+    def weights(
+        self, rows: Float[Tensor, "frames columns"], camera: Camera, hidden: float = 0.0
+    ) -> Float[Tensor, "frames landmarks"]:
         """Trust from 0 to 1 in each landmark of posed heads.
 
         Args:
             rows: Packed parameters; the pose of root and neck counts.
             camera: One camera.
+            hidden: Trust that is left in points on the far side.
         """
         parameters = FrameParameters.unpack(rows)
         turned = parameters.head_rotation()
         points = (self.points - self.root) @ turned.mT + self.root + parameters.translation[:, None]
         to_camera = torch.nn.functional.normalize(camera.position - points, dim=-1)
         cosine = ((self.directions @ turned.mT) * to_camera).sum(dim=-1)
-        return ((cosine - _HIDDEN_COS) / (_PLAIN_COS - _HIDDEN_COS)).clamp(0, 1)
+        return ((cosine - _HIDDEN_COS) / (_PLAIN_COS - _HIDDEN_COS)).clamp(hidden, 1)

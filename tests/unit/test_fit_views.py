@@ -11,7 +11,7 @@ from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.framing import framings_of_head
 from raytrack.fit.joint_fit import LANDMARK_PRIOR
 from raytrack.fit.landmark_fit import LandmarkFitter
-from raytrack.fit.landmark_stage import pose_features, starting_rows
+from raytrack.fit.landmark_stage import pose_features, starting_rows, trust_in_views
 from raytrack.fit.landmark_targets import LandmarkTargets
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
@@ -89,6 +89,19 @@ def test_far_sides_are_not_trusted():
     assert float(other[:, right].max()) == 0
     assert float(other[:, left].min()) == 1
     assert float(front[:, [13, 14, 159, 145]].min()) == 1
+
+
+def test_solved_rigs_trust_far_sides_a_little():
+    views = views_of(FRONT, PROFILE)
+    left, right = 454, 234
+    weights = np.ones((2, views.num_frames, 478), np.float32) * views.detected_by_view[..., None]
+
+    def trust(given):
+        return trust_in_views(given, head(), weights, true_rows(), torch.zeros(head().num_shapes))[1, 1:3]
+
+    assert trust(views)[:, left].max() == 0
+    assert 0.2 < trust(dataclasses.replace(views, solved=True))[:, left].min() < 0.5
+    assert trust(dataclasses.replace(views, solved=True))[:, right].min() == 1
 
 
 def test_turns_show_every_view_and_all_in_the_end():
