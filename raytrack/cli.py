@@ -101,7 +101,7 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
 
     whole = expanded(job_config(options))
     config = with_pinned_files(chosen(whole, options.subjects, options.sequences))
-    check_job(config)
+    check_job(config, whole)
     signal.signal(signal.SIGTERM, _interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no bars must not end a run
@@ -221,7 +221,7 @@ def _purge(command: Purge) -> int:
     from raytrack.pipeline.purge import purge_subject  # noqa: PLC0415
 
     removed = purge_subject(command.out, command.subject)
-    print(f"removed {', '.join(removed)} of subject {command.subject} from {command.out}")
+    print(f"removed {', '.join(removed) or 'what was left'} of subject {command.subject} from {command.out}")
     return 0
 
 

@@ -47,8 +47,11 @@ class JobOptions:
     """How the person is told from the background."""
     rig: Flag = False
     """The videos show one head, filmed at the same time by cameras that stand still; their places are found out."""
+    name: Annotated[str | None, _shown("NAME")] = None
+    """What to call the sequence of one video or rig; by default after its files."""
     masks: Annotated[str | None, _shown("FOLDER")] = None
-    """Folder of masks for --matting given, one image per frame."""
+    """Folder of masks for --matting given, one image per frame; of a rig, with a folder cam_<camera> for each video,
+    such as cam_left for left.mp4."""
     plate: Annotated[str | None, _shown("IMAGE")] = None
     """Picture of the empty scene for --matting plate or bgmv2."""
     matting_weights: Annotated[str | None, _shown("FILE")] = None
@@ -74,7 +77,8 @@ class JobOptions:
     sequences: Annotated[tuple[str, ...], _shown("PATTERN ...")] = ()
     """Take only these of the job's sequences: names, or patterns such as "EMO-*"."""
     focal_px: Annotated[float | None, _shown("PX")] = None
-    """The camera's focal length in pixels of the input, where it is known."""
+    """The camera's focal length in pixels of the input, where it is known; it applies to every video, and not to rigs.
+    """
     seed: Annotated[int | None, _shown("INT")] = None
     """Decides every random choice."""
     cpus: Annotated[int | None, _shown("INT")] = None
@@ -245,7 +249,7 @@ def job_config(options: JobOptions) -> RunConfig:
         raise ConfigError(f"give one job file or videos, not both: {', '.join(options.inputs)}")
     if options.rig and (jobs or len(options.inputs) < 2):
         raise ConfigError("--rig goes with two or more videos; in a job file, list them as the `videos` of a sequence")
-    for name, value in (("masks", options.masks), ("plate", options.plate)):
+    for name, value in (("name", options.name), ("masks", options.masks), ("plate", options.plate)):
         if value and (jobs or (len(options.inputs) > 1 and not options.rig)):
             raise ConfigError(f"--{name} goes with one video; in a job file, give each sequence its `{name}`")
     here = not isinstance(options, Submit)
@@ -253,9 +257,10 @@ def job_config(options: JobOptions) -> RunConfig:
         return load_job(Path(jobs[0]), overrides, here=here)
     extras = {"masks": options.masks or "", "plate": options.plate or ""}
     if options.rig:
-        sequences = [{"videos": list(options.inputs), **extras}]
+        sequences = [{"videos": list(options.inputs), "name": options.name or "", **extras}]
     else:
-        pairs = zip(options.inputs, distinct_names(options.inputs), strict=True)
+        names = (options.name,) if options.name else distinct_names(options.inputs)
+        pairs = zip(options.inputs, names, strict=True)
         sequences = [{"video": video, "name": name, **extras} for video, name in pairs]
     config = from_mapping(RunConfig, {**overrides, "sequences": sequences}, where="command line")
     return resolved(config, Path.cwd(), here=here)

@@ -5,7 +5,7 @@ Each package keeps its own dataclasses in a torch-free ``config.py``; here they 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ from raytrack.export.config import ExportConfig, UnionConfig
 from raytrack.fit.config import TrackConfig
 from raytrack.media.config import ExtractConfig
 from raytrack.observe.config import LandmarkConfig, MattingMethod, PlateRefinement
-from raytrack.tables.keys import SequenceKey, footage_name, rig_names, union_name
+from raytrack.tables.keys import SequenceKey, footage_name, identity_name, rig_names, union_name
 
 DEFAULT_HEAD = "default"
 IdentityMode = Literal["auto", "joint", "own"]
@@ -36,10 +36,11 @@ class SequenceConfig:
     """A video file, or a folder of images."""
     videos: tuple[str, ...] = ()
     """Of two or more cameras that stand still and record the same frames at the same times: where they stand and their
-    focal lengths are found with the head. Video files or folders of images."""
+    focal lengths are found with the head. Video files or folders of images; in a table's cell, with `;` between them.
+    """
     name: str = ""
-    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share,
-    or subject and sequence of a dataset."""
+    """Names the sequence's folders; by default the video's name, the beginning that the names of several videos share
+    (the first one's name where they share none), or subject and sequence of a dataset."""
     dataset: str = "monocular"
     """With `root`: `nersemble-v1` or `nersemble-v2`; else any name."""
     root: str = ""
@@ -53,8 +54,9 @@ class SequenceConfig:
     occluded: tuple[str, ...] = ()
     """Head regions that are hidden in this sequence, beside those of `track`. Of a dataset also what its table says."""
     masks: str = ""
-    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of a dataset, with a folder
-    `cam_<camera>` for each camera."""
+    """A folder of foreground masks, one per frame, for `matting: given` or `auto`; of several cameras, with a folder
+    `cam_<camera>` for each: by the names of a dataset's cameras, and of `videos` by what tells their names apart
+    (`cam_left` for `left.mp4`)."""
     plate: str = ""
     """A picture of the scene without the person, for `matting: plate`, `bgmv2` or `auto`."""
     ground_truth: str = ""
@@ -173,7 +175,9 @@ class RunConfig:
     track: TrackConfig = field(default_factory=TrackConfig)
     identity: IdentityMode = "auto"
     """Whose shape, offset and albedo a sequence is tracked with: one fitted to all sequences of the subject (`joint`),
-    or its `own`. `auto` takes a joint one for sequences of single cameras that name the same `subject` and dataset."""
+    or its `own`. `auto` takes a joint one for sequences of single cameras that name the same `subject` and dataset. Its
+    members are all of the job: with another one, all are tracked anew; of those that a run leaves out (`--sequences`),
+    frames, mattes and landmarks are found all the same."""
     export: ExportConfig = field(default_factory=ExportConfig)
     union: UnionConfig | None = None
     """Also make one dataset of those of each subject's sequences, with whole sequences held out; by default not. It
@@ -202,6 +206,21 @@ class RunConfig:
             key = dataclasses.replace(sequence.key, sequence=union_name(sequence.key.subject))
             members[key] = (*members.get(key, ()), sequence)
         return members
+
+    def identity_members(self) -> dict[SequenceKey, tuple[SequenceConfig, ...]]:
+        """The sequences of each subject that get one identity, in order, by the key that it goes by.
+
+        They are those of single cameras, where there are several; a rig's sequence has its own.
+        """
+        track = self.track
+        if self.identity == "own" or track.identity or track.preset == "vhap" or track.landmarks_only:
+            return {}
+        members: dict[SequenceKey, tuple[SequenceConfig, ...]] = {}
+        for sequence in self.sequences:
+            if not sequence.is_rig:
+                key = dataclasses.replace(sequence.key, sequence=identity_name(sequence.key.subject))
+                members[key] = (*members.get(key, ()), sequence)
+        return {key: sequences for key, sequences in members.items() if len(sequences) > 1}
 
     def __post_init__(self) -> None:
         """Check that sequence names are usable and differ, also where folders do not tell capitals from small letters.
@@ -238,16 +257,21 @@ class RunConfig:
                     f"matting {self.matting!r} needs a picture of the empty scene for sequence {name!r}: {remedy}"
                 )
         if self.union is not None and not any(sequence.is_pattern for sequence in self.sequences):
-            self._check_unions(seen)
+            self._check_shared_names("union", self.union_members(), seen)
 
     def check_identity(self) -> None:
-        """See that a joint identity can be had where it is asked for.
+        """See that a joint identity can be had where it is asked for, and that each has a name of its own.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: It cannot, or two share a name, or one has a sequence's.
         """
-        if self.identity != "joint":
-            return
+        if self.identity == "joint":
+            self._check_joint()
+        sequences = {one.key.sequence.lower() for one in self.sequences if not one.is_pattern}
+        remedy = "or take `identity: own`"
+        self._check_shared_names("identity", self.identity_members(), sequences, remedy)
+
+    def _check_joint(self) -> None:
         if self.track.identity:
             raise ConfigError("`identity: joint` finds an identity, `track.identity` gives one: leave one of them out")
         if self.track.preset == "vhap" or self.track.landmarks_only:
@@ -256,19 +280,32 @@ class RunConfig:
         for sequence in self.sequences:
             if sequence.is_rig:
                 raise ConfigError(
-                    f"`identity: joint` is for sequences of single cameras; {sequence.key.sequence!r} is of calibrated "
-                    "ones: take `identity: own`, or give `track.identity` the track of one of the subject's sequences"
+                    f"`identity: joint` is for sequences of single cameras; {sequence.key.sequence!r} is of several: "
+                    "take `identity: auto`, which finds one for the others, or `own`, or give `track.identity` the "
+                    "track of one of the subject's sequences"
                 )
 
-    def _check_unions(self, sequences: Mapping[str, SequenceConfig]) -> None:
-        unions: dict[str, SequenceKey] = {}
-        for key in self.union_members():
+    @staticmethod
+    def _check_shared_names(
+        what: str, keys: Iterable[SequenceKey], sequences: Container[str], remedy: str = ""
+    ) -> None:
+        """See that what subjects' sequences share can lie side by side; names of sequences are in small letters.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        remedy, article = f" {remedy}" if remedy else "", "an" if what == "identity" else "a"
+        seen: dict[str, SequenceKey] = {}
+        for key in keys:
             name = key.sequence
-            if other := unions.get(name.lower()):
+            if other := seen.get(name.lower()):
                 raise ConfigError(
                     f"subjects {other.subject!r} of {other.dataset} and {key.subject!r} of {key.dataset} cannot both "
-                    f"have a union {name!r}: write a job file for each"
+                    f"have {article} {what} {name!r}: write a job file and take an output folder for each{remedy}"
                 )
             if name.lower() in sequences:
-                raise ConfigError(f"{name!r} names a sequence and the union of subject {key.subject!r}: give another")
-            unions[name.lower()] = key
+                raise ConfigError(
+                    f"{name!r} names a sequence and the {what} of subject {key.subject!r}: give the sequence another "
+                    f"name{remedy}"
+                )
+            seen[name.lower()] = key

@@ -49,7 +49,8 @@ def _manifest_sequences(path: Path, *, here: bool) -> tuple[SequenceConfig, ...]
         ConfigError: It cannot be read, or an entry is wrong; the message names file and line.
     """
     hints = typing.get_type_hints(SequenceConfig)
-    lists = [name for name, hint in hints.items() if typing.get_origin(hint) is tuple]
+    lists = {name: "" for name, hint in hints.items() if typing.get_origin(hint) is tuple}
+    lists["videos"] = ";"  # Paths may have blanks in them.
     return tuple(
         _resolved_sequence(from_mapping(SequenceConfig, entry.values, where=entry.where), path.parent, here=here)
         for entry in read_manifest(path, hints, lists)
@@ -90,18 +91,33 @@ def resolved(config: RunConfig, folder: Path, *, here: bool = True) -> RunConfig
     )
 
 
-def _absolute(text: str, folder: Path, *, here: bool) -> str:
-    """A path made absolute; other nodes may know what lies behind links by another name, so theirs stay."""
+def _absolute(text: str, folder: Path, *, here: bool, name: bool = False) -> str:
+    """A path made absolute; other nodes may know what lies behind links by another name, so theirs stay.
+
+    With `name`, the last of its names is kept where it is a link's, for it says what something is called.
+    """
     if not text or text.startswith("assets:") or is_uri(text) or (not here and Path(text).is_absolute()):
         return text
-    return str((folder / Path(text).expanduser()).resolve())
+    path = folder / Path(text).expanduser()
+    return str(path.parent.resolve() / path.name if name and path.is_symlink() else path.resolve())
 
 
 def _resolved_sequence(sequence: SequenceConfig, folder: Path, *, here: bool) -> SequenceConfig:
+    """The sequence with absolute paths.
+
+    Raises:
+        ConfigError: Two of its videos are one file.
+    """
     paths = ("video", "root", "masks", "plate", "ground_truth")
+    files: dict[str, str] = {}
+    for video in sequence.videos:
+        path = _absolute(video, folder, here=here)
+        if path in files:
+            raise ConfigError(f"{files[path]} and {video} are the same file: `videos` are those of different cameras")
+        files[path] = video
     return dataclasses.replace(
         sequence,
-        videos=tuple(_absolute(video, folder, here=here) for video in sequence.videos),
+        videos=tuple(_absolute(video, folder, here=here, name=True) for video in sequence.videos),
         **{name: _absolute(getattr(sequence, name), folder, here=here) for name in paths},
     )
 

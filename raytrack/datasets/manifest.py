@@ -21,20 +21,21 @@ class Entry:
     values: Mapping[str, Any]
 
 
-def read_manifest(path: Path, columns: Collection[str], list_columns: Collection[str] = ()) -> list[Entry]:
+def read_manifest(path: Path, columns: Collection[str], list_columns: Mapping[str, str] | None = None) -> list[Entry]:
     """The entries of a manifest.
 
     Args:
         path: A `.csv` file with a line of column names, a `.jsonl` file with an object on each line, or a `.yaml` file
             that holds a list of mappings.
         columns: The names that a table's columns may have; whoever reads the entries checks the keys of the others.
-        list_columns: Those of them whose cells hold several words. Empty cells are left out.
+        list_columns: Those of them whose cells hold several values, and what stands between these; "" for blanks.
+            Empty cells are left out.
 
     Raises:
         ConfigError: The file cannot be read or is of another kind, or an entry is none; the message names the line.
     """
     readers: dict[str, Callable[[Path], list[Entry]]] = {
-        ".csv": lambda path: _from_table(path, columns, list_columns),
+        ".csv": lambda path: _from_table(path, columns, list_columns or {}),
         ".jsonl": _from_lines,
         ".yaml": _from_yaml,
         ".yml": _from_yaml,
@@ -50,7 +51,7 @@ def read_manifest(path: Path, columns: Collection[str], list_columns: Collection
     return entries
 
 
-def _from_table(path: Path, columns: Collection[str], list_columns: Collection[str]) -> list[Entry]:
+def _from_table(path: Path, columns: Collection[str], list_columns: Mapping[str, str]) -> list[Entry]:
     entries: list[Entry] = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
@@ -64,11 +65,18 @@ def _from_table(path: Path, columns: Collection[str], list_columns: Collection[s
                 if len(cells) > len(names):
                     raise ConfigError(f"{where}: {len(cells)} cells under {len(names)} columns")
                 given = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
-                values = {name: text.split() if name in list_columns else text for name, text in given.items()}
+                values = {
+                    name: _values(text, list_columns[name]) if name in list_columns else text
+                    for name, text in given.items()
+                }
                 entries.append(Entry(where=where, values=values))
         except csv.Error as error:
             raise ConfigError(f"{path}:{rows.line_num}: not a table ({error})") from error
     return entries
+
+
+def _values(text: str, separator: str) -> list[str]:
+    return [value for part in text.split(separator or None) if (value := part.strip())]
 
 
 def _check_columns(names: list[str], columns: Collection[str], where: str) -> None:

@@ -54,30 +54,48 @@ def _read(path: Path) -> Any:
     return document
 
 
-def _view(frame: Any) -> tuple[Any, Any]:
-    return frame.get("timestep_index"), frame.get("camera_index")
+def _view(frame: Any) -> tuple[str, ...]:
+    """Tells the frames of a dataset apart, whatever they hold."""
+    if not isinstance(frame, dict):
+        return (repr(frame),)
+    return repr(frame.get("timestep_index")), repr(frame.get("camera_index"))
 
 
 def _frame_problems(folder: Path, frames: list[Any]) -> list[str]:
     problems: list[str] = []
+    missing: list[str] = []
     known: dict[Path, frozenset[str]] = {}
-    seen: set[tuple[Any, Any]] = set()
+    seen: set[tuple[str, ...]] = set()
     sizes: set[tuple[int, int]] = set()
     for number, frame in enumerate(frames):
         where = f"{folder}: frame {number}"
-        if missing := [key for key in (*INTRINSICS, "file_path", "transform_matrix") if key not in frame]:
-            problems.append(f"{where} has no {', '.join(missing)}")
+        if fault := _form_fault(frame):
+            problems.append(f"{where} {fault}")
             continue
         if _view(frame) in seen:
             problems.append(f"{where}: its camera has two frames of one timestep")
         seen.add(_view(frame))
         problems += [f"{where}: {fault}" for fault in _camera_faults(frame)]
-        problems += [f"{where}: {key} {frame[key]} is missing" for key in path_keys(frame)
-                     if not _exists(folder / frame[key], known)]  # fmt: skip
+        missing += [f"{where}: {key} {frame[key]} is missing" for key in path_keys(frame)
+                    if not _exists(folder / frame[key], known)]  # fmt: skip
         if (size := (frame["h"], frame["w"])) not in sizes:
             sizes.add(size)
             problems += _picture_faults(folder / frame["file_path"], size, where)
-    return problems
+    more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return problems + [one + more for one in missing[:1]]
+
+
+def _form_fault(frame: Any) -> str:
+    """What keeps a frame from being looked at more closely; empty where nothing does."""
+    if not isinstance(frame, dict):
+        return "is no object"
+    if missing := [key for key in (*INTRINSICS, "file_path", "transform_matrix") if key not in frame]:
+        return f"has no {', '.join(missing)}"
+    if wrong := [key for key in INTRINSICS if not isinstance(frame[key], (int, float))]:
+        return f"has no number as {', '.join(wrong)}"
+    if wrong := [key for key in path_keys(frame) if not isinstance(frame[key], str)]:
+        return f"has no path as {', '.join(wrong)}"
+    return ""
 
 
 def _exists(path: Path, known: dict[Path, frozenset[str]]) -> bool:
@@ -90,7 +108,10 @@ def _exists(path: Path, known: dict[Path, frozenset[str]]) -> bool:
 
 def _camera_faults(frame: dict[str, Any]) -> list[str]:
     faults = []
-    matrix = np.asarray(frame["transform_matrix"], np.float64)
+    try:
+        matrix = np.asarray(frame["transform_matrix"], np.float64)
+    except (ValueError, TypeError):
+        matrix = np.zeros(0)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         return ["transform_matrix is not 4 × 4 finite numbers"]
     rotation = matrix[:3, :3]

@@ -41,10 +41,18 @@ class FaceCentre:
             log_ratio: Of each frame's new focal length to the old one.
         """
         place = block_slices(rows.shape[1] - NUM_POSE)["translation"]
-        joint, from_joint = self.joint.to(rows), self.from_joint.to(rows)
-        turned = (matrix_from_axis_angle(rows[:, :3]) @ from_joint).detach()
-        # The camera looks along the world's z axis; a depth that grows with the focal length keeps x and y in place.
-        depth = (joint + turned + rows[:, place])[:, 2:].detach() - _CAMERA_Z
-        shift = torch.expm1(log_ratio)[:, None] * depth
+        # The camera looks along the world's −z axis; a depth that grows with the focal length keeps x and y in place.
+        shift = torch.expm1(log_ratio)[:, None] * -self.depth_m(rows)[:, None]
         last = place.stop - 1
         return torch.cat([rows[:, :last], rows[:, last : place.stop] + shift, rows[:, place.stop :]], dim=1)
+
+    def depth_m(self, rows: Float[Tensor, "frames columns"]) -> Float[Tensor, " frames"]:
+        """How far in front of the camera faces are. Not differentiable.
+
+        Args:
+            rows: Packed parameters.
+        """
+        place = block_slices(rows.shape[1] - NUM_POSE)["translation"]
+        joint, from_joint = self.joint.to(rows), self.from_joint.to(rows)
+        turned = matrix_from_axis_angle(rows[:, :3]) @ from_joint
+        return (_CAMERA_Z - (joint + turned + rows[:, place])[:, 2]).detach()

@@ -18,7 +18,8 @@ def interpolate_missing(
     Args:
         rows: Packed parameters of every frame.
         known: Those that are right.
-        group: Stretches between cuts: a frame takes nothing from another one's, unless nothing of its own is known.
+        group: Shots, by numbers; one that is interrupted by others goes on with its number. Where the nearest known
+            rows before and after a frame are of different shots, the frame takes the row of its own shot.
 
     Raises:
         ValueError: No row is known.
@@ -28,17 +29,15 @@ def interpolate_missing(
         raise ValueError("no row is known")
     if known.all():
         return rows
-    if group is not None and len(np.unique(group)) > 1:
-        result = interpolate_missing(rows, known)
-        for own in np.unique(group[known]):
-            place = np.flatnonzero(group == own)
-            result[torch.from_numpy(place)] = interpolate_missing(rows[torch.from_numpy(place)], known[place])
-        return result
     every = np.arange(len(rows))
     after = np.clip(np.searchsorted(numbers, every), 0, len(numbers) - 1)
     before = np.clip(np.searchsorted(numbers, every, side="right") - 1, 0, len(numbers) - 1)
     low, high = numbers[before], numbers[after]
     share = np.where(high > low, (every - low) / np.maximum(high - low, 1), 0.0)
+    if group is not None:
+        cut = group[low] != group[high]
+        share[cut & (group == group[low])] = 0.0
+        share[cut & (group == group[high])] = 1.0
     weight = torch.from_numpy(share.astype(np.float32))[:, None]
     mixed = rows[torch.from_numpy(low)] * (1 - weight) + rows[torch.from_numpy(high)] * weight
     return torch.where(torch.from_numpy(known)[:, None], rows, mixed)

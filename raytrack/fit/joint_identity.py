@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from raytrack.errors import ConfigError, NoFaceError
 from raytrack.fit.config import TrackConfig
@@ -104,10 +104,20 @@ def joined_frames(observations: Sequence[SequenceObservation]) -> SequenceObserv
         load_alpha=loader(mattes) if len(mattes) == len(padded) else None,
         landmarks_px=np.concatenate([observation.landmarks_px for observation in padded]),
         scores=np.concatenate([observation.scores for observation in padded]),
+        expression_scores=_joined_expressions(padded),
         landmark_set=first.landmark_set,
         group=_groups(padded),
         usual_step_s=min(steps, default=None),
     )
+
+
+def _joined_expressions(
+    observations: Sequence[SequenceObservation],
+) -> Float[np.ndarray, "frames expressions"] | None:
+    """None unless all sequences have scores of the same expressions."""
+    scores = [one.expression_scores for one in observations if one.expression_scores is not None]
+    same = len(scores) == len(observations) and len({own.shape[1] for own in scores}) == 1
+    return np.concatenate(scores) if same else None
 
 
 def _without_held_out(observation: SequenceObservation, config: TrackConfig) -> SequenceObservation:

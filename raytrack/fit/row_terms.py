@@ -5,6 +5,7 @@ equations Σ Jᵀ M J and Σ Jᵀ p. A pixel's colour changes as −(image gradi
 the outline as the signed distance of silhouette points to the edge of the matte.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +17,6 @@ from torch import Tensor
 from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
-from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -148,9 +148,9 @@ class ViewTerms:
     weights: Weights
     shares: ViewShares
     pivot: Float[Tensor, "3"] | None = None
-    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after all other columns."""
-    moved: Float[Tensor, "vertices 3 shapes"] | None = None
-    """With it, the identity's coefficients come after the row's columns: how vertices move with each."""
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
+    more_rates: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    """With it, more columns come last: from corners and weights of points to pixels per unit, (points, 2, more)."""
 
     def normal_equations(
         self, drawing: Drawing | None, blur_px: float, num_samples: int, generator: np.random.Generator
@@ -179,11 +179,10 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
-        if self.moved is not None:
-            rates = identity_rates(self.camera, self.surface.world, self.moved, corners, weights)
-            jacobian = np.concatenate([jacobian, rates.numpy()], axis=2)
         if self.pivot is not None:
             jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
+        if self.more_rates is not None:
+            jacobian = np.concatenate([jacobian, self.more_rates(corners, weights)], axis=2)
         if with_landmarks:
             landmarks = jacobian[first : first + len(self.masks.landmark_corners)]
             gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
@@ -258,15 +257,13 @@ class ViewTerms:
         outer &= ~self.masks.ignored_outline[vertices].any(axis=1)
         crossing = edges.crossing.numpy()[:, None]
         point = owner * (1 - crossing) + other * crossing
-        distance = _bilinear(field, point)
+        distance = bilinear(field, point)
         # Below the chin clothes reach beyond the mesh, but the mesh may not reach into background.
         above = self.view.frames.above_chin(self.frame)[owner[:, 1], owner[:, 0]]
         outer &= above | (distance < 0)
         owner, point, distance = owner[outer], point[outer], distance[outer]
         vertices, share = vertices[outer], share[outer]
-        slope = (
-            np.stack([_bilinear(field, point + step) - _bilinear(field, point - step) for step in np.eye(2)], -1) / 2
-        )
+        slope = np.stack([bilinear(field, point + step) - bilinear(field, point - step) for step in np.eye(2)], -1) / 2
         near = np.abs(distance) < OUTLINE_REACH_PX * self.view.unit_px
         matte = self.shares.colours * self.weights.matte
         weight = matte / drawing.num_covered / np.maximum(np.abs(distance), 1) * near
@@ -312,7 +309,7 @@ def _image_gradients(
     return image[row, column] - target[row, column], np.stack([across, down], axis=-1) / 2
 
 
-def _bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:
+def bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Values of a field at (column, row) positions counted in pixel centres; the border goes on outside."""
     height, width = field.shape
     x, y = np.clip(point[:, 0], 0, width - 1), np.clip(point[:, 1], 0, height - 1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from raytrack.fit.config import TrackConfig
 
-ALL_SHARED = ("shape", "log_focal", "texture", "light", "offset")
+ALL_SHARED = ("shape", "texture", "light", "offset")
 FrameChoice = Literal["shared", "others", "all"]
 """Which frames' rows a stage moves: of a long sequence those that everything shared is fitted to, the others, or all;
 of a short one they are all the same frames (`raytrack.fit.frame_choice`)."""
@@ -43,6 +43,18 @@ class CameraStage:
     num_frames: int = 24
     """Evenly spaced."""
     always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointStage:
+    """Gauss–Newton on identity and focal length together with some rows, of a single camera."""
+
+    name: str
+    blur_schedule_px: tuple[float, ...]
+    """As of `RowStage`."""
+    num_frames: int = 20
+    hold_focal: bool = False
+    """The focal length is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +98,15 @@ class OcclusionStage:
     """Run even when the rounds have converged."""
 
 
-Stage = RowStage | CameraStage | SharedStage | TextureStage | OcclusionStage
+Stage = RowStage | CameraStage | JointStage | SharedStage | TextureStage | OcclusionStage
 
 _FIRST_PICTURES, _MOST_FIRST_PICTURES, _FIRST_EPOCHS_OF_RIG = 240, 960, 15
 """Pictures from which texture and light start. A rig shows the head from all sides: rows that are fitted to a texture
 which does not know them yet move to make up for it (measured: 1.07 mm on the face in place of 0.86)."""
 
+_SECOND_COLOURS = 0.5
+"""Of the epochs that colours take at first, when heads have moved since."""
+_JOINT_BLUR = (3, 2, 1, 1, 1, 0)
 _PLACING_TURNS = 3
 """Before the rounds of an uncalibrated rig."""
 _ROUNDS = (
@@ -138,21 +153,22 @@ def default_schedule(
     if known_identity:
         return _schedule_of_known_identity(config, num_pictures, calibrated=calibrated, solved=solved, long=long)
     colours = ("texture", "light", "gains") if solved else ("texture", "light")
-    knows_focal = calibrated or config.focal_px is not None
-    left_out = {name for name, without in (("offset", not config.static_offset), ("log_focal", knows_focal)) if without}
-    shared = tuple(name for name in ALL_SHARED if name not in left_out)
+    shared = tuple(name for name in ALL_SHARED if name != "offset" or config.static_offset)
     shared += ("gains",) if solved else ()
     longer = max(1.0, 64 / num_pictures)
     first_pictures = _FIRST_PICTURES
     if calibrated:
         first_pictures = min(max(_FIRST_EPOCHS_OF_RIG * num_pictures, _FIRST_PICTURES), _MOST_FIRST_PICTURES)
+    first_colours = SharedStage(name="texture_init", optimise=colours, num_epochs=first_pictures / num_pictures,
+                                batch_size=4, texture_rate=3e-2, decay=1.0, colours_only=True, always=True)  # fmt: skip
     stages: list[Stage] = [
-        SharedStage(name="texture_init", optimise=colours, num_epochs=first_pictures / num_pictures,
-                    batch_size=4, texture_rate=3e-2, decay=1.0, colours_only=True, always=True),
+        first_colours,
         SharedStage(name="warm_up", optimise=shared, num_epochs=2 * longer, offset_laplacian=1.0, always=True),
     ]  # fmt: skip
     if solved:
         stages[1:1] = _placing_stages(num_pictures)
+    if not calibrated:
+        stages[1:1] = _joint_stages(first_colours, hold_focal=config.focal_px is not None)
     for index, (blur, epochs, laplacian) in enumerate(_ROUNDS[: config.rounds]):
         if solved:
             stages.append(
@@ -172,6 +188,15 @@ def default_schedule(
     stages.extend(_last_rows(config, long=long))
     stages.append(TextureStage(name="texture_final", num_epochs=1.5 * longer))
     return with_components(stages) if components else tuple(stages)
+
+
+def _joint_stages(colours: SharedStage, *, hold_focal: bool) -> list[Stage]:
+    """Identity and focal length before there are offsets, which would make up for what is wrong with them."""
+    return [
+        OcclusionStage(name="occlusion_first", always=True),
+        JointStage(name="identity", blur_schedule_px=_JOINT_BLUR, hold_focal=hold_focal),
+        replace(colours, name="texture_again", num_epochs=_SECOND_COLOURS * colours.num_epochs),
+    ]
 
 
 def _placing_stages(num_pictures: int) -> list[Stage]:

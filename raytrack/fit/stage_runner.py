@@ -24,6 +24,7 @@ from raytrack.fit.groups import FrameGroups
 from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
+from raytrack.fit.joint_stage import solve_stage
 from raytrack.fit.landmark_sets import landmark_set
 from raytrack.fit.neighbours import link_weights
 from raytrack.fit.occlusion import HiddenSpots
@@ -34,6 +35,7 @@ from raytrack.fit.row_solver import RowProblem, solving_order
 from raytrack.fit.schedule import (
     CameraStage,
     FrameChoice,
+    JointStage,
     OcclusionStage,
     RowStage,
     SharedStage,
@@ -183,7 +185,7 @@ class StageRunner:
         """How many units a stage has on this sequence."""
         if isinstance(stage, RowStage):
             return len(self._row_blocks(stage, state))
-        if isinstance(stage, CameraStage):
+        if isinstance(stage, CameraStage | JointStage):
             return 1
         if isinstance(stage, OcclusionStage):
             return -(-len(self._plain_pictures(state).pairs) // _PICTURES_PER_LOOK)
@@ -219,6 +221,8 @@ class StageRunner:
             state = self._rows(stage, state, unit)
         elif isinstance(stage, CameraStage):
             state = self._cameras(stage, state)
+        elif isinstance(stage, JointStage):
+            state = self._joint(stage, state)
         elif isinstance(stage, OcclusionStage):
             state = self._look(state, unit, index)
         elif isinstance(stage, SharedStage):
@@ -301,6 +305,12 @@ class StageRunner:
         )
         shared = state.shared.with_values(cameras=result.cameras, shape=result.shape)
         return replace(state, rows=result.rows, shared=shared, unit_errors=(result.last_error,))
+
+    def _joint(self, stage: JointStage, state: FitState) -> FitState:
+        shared = with_whole_texture(state.shared, self.albedo_basis)
+        problem, solved = self._solver(state, "shared").problem, self._solved(state, "shared", fine=False)
+        state = solve_stage(stage, state, shared, problem, self.views, solved)
+        return replace(state, unit_errors=(state.photo_error,))
 
     def _solver(self, state: FitState, frames: FrameChoice, *, fine: bool = False) -> CameraSolver:
         key, pictures = (self._only_shared(frames), fine), self.pictures(state, frames, fine=fine)

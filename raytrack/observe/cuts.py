@@ -5,13 +5,14 @@ of their small copies, without the mean colour, over their contrast: 0 for the s
 the clips that the method was developed on it is 0.12 at most from one frame to the next; a cut to the same room with
 the camera moved closer by a tenth gives 0.37, a cut to elsewhere 0.5 to 1.5.
 
-A flash is no cut: the picture comes back. Neither is fast motion or a low frame rate: then all neighbours differ.
+A flash is no cut: the picture comes back. Neither is fast motion or a low frame rate: then all neighbours differ. Cuts
+in quick succession, down to shots of four frames, are told from it by the still pictures between them.
 """
 
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 SURE_DIFFERENCE = 0.5
 """From here on pictures alone decide."""
@@ -31,6 +32,8 @@ LEAST_JUMP = 0.15
 _FLASH = 3
 """A picture that comes back within so many frames was never cut away."""
 _AROUND, _MOST = 12, 0.9
+_SHORTEST = 4
+"""Frames of the shortest shots."""
 
 
 def find_cuts(
@@ -114,12 +117,21 @@ def _lasting_difference(pictures: np.ndarray) -> Float[np.ndarray, " steps"]:
 
 
 def _usual(lasting: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-    """What most of the differences around each stay below, itself left out."""
-    result = np.zeros(len(lasting))
+    """What most of the differences around each stay below: itself left out, and others that look like cuts."""
+    result, alone = np.zeros(len(lasting)), _stand_alone(lasting)
     for step in range(len(lasting)):
-        around = np.concatenate([lasting[max(step - _AROUND, 0) : step], lasting[step + 1 : step + 1 + _AROUND]])
-        result[step] = np.quantile(around, _MOST) if len(around) else 0.0
+        near = np.r_[max(step - _AROUND, 0) : step, step + 1 : min(step + 1 + _AROUND, len(lasting))]
+        if alone[near].sum() <= len(near) / _SHORTEST:  # More are of a low frame rate, with pictures twice.
+            near = near[~alone[near]]
+        result[step] = np.quantile(lasting[near], _MOST) if len(near) else 0.0
     return result
+
+
+def _stand_alone(lasting: Float[np.ndarray, " steps"]) -> Bool[np.ndarray, " steps"]:
+    """Great differences between steps of small ones."""
+    padded = np.pad(lasting, 1)
+    beside = np.maximum(padded[:-2], padded[2:])
+    return (lasting > SURE_DIFFERENCE) & (lasting > LEAST_RATIO * beside)
 
 
 def _motion(landmarks: Float[np.ndarray, "frames points 2"]) -> Float[np.ndarray, " steps"]:

@@ -30,6 +30,8 @@ class Display:
         self._live = live and not quiet
         self._quiet = quiet
         self._plans: Sequence[SequencePlan] = ()
+        self._shared: Sequence[SequencePlan] = ()
+        """Of what sequences have in common: identities."""
         self._first_start: dict[str, float] = {}
         self._drawn_lines = 0
         self._warned: set[str] = set()
@@ -46,16 +48,18 @@ class Display:
         stages: Sequence[Stage],
         runs_on: str,
         unions: Sequence[SequencePlan] = (),
+        identities: Sequence[SequencePlan] = (),
     ) -> None:
         """Write the plan in one line."""
-        self._plans = plans
+        self._plans, self._shared = plans, identities
         cached = count_cached(plans)
         always = sum(not stage.is_for_some for stage in stages)
         # Only what is known to be needed is counted.
-        to_run = sum(not plan.has_no_need_of(stage.name) for plan in plans for stage in stages) - cached
+        to_run = sum(not plan.skips(stage.name) for plan in plans for stage in stages) - cached
         self._write(
             f"{_count(len(plans), 'sequence')}, {_count(always, 'stage')}; "
-            f"{cached} cached, {to_run} to run; {_unions_in_words(unions)}{runs_on}"
+            f"{cached} cached, {to_run} to run; "
+            f"{_in_words(identities, 'identity', 'identities')}{_in_words(unions, 'union', 'unions')}{runs_on}"
         )
 
     def warn(self, text: str) -> None:
@@ -94,7 +98,10 @@ class Display:
             self._redraw([])
 
     def _lines(self) -> list[str]:
-        running = [plan for plan in self._plans if any(PartState.RUNNING in states for states in plan.parts.values())]
+        # Also what is observed for an identity alone.
+        known = {plan.name: plan for one in self._shared for plan in (one, *one.waits_for)}
+        every = {**known, **{plan.name: plan for plan in self._plans}}.values()
+        running = [plan for plan in every if any(PartState.RUNNING in states for states in plan.parts.values())]
         finished = sum(plan.finished for plan in self._plans)
         size = shutil.get_terminal_size()
         shown = running[: max(1, size.lines - 4)]
@@ -136,7 +143,7 @@ def progress_of(plan: SequencePlan) -> tuple[float, list[str]]:
     """How much of a sequence's work of this run is done (0 to 1), and what is running, in words."""
     total, done, notes = 0.0, 0.0, []
     for stage in plan.stages:
-        if stage.name in plan.cached or plan.has_no_need_of(stage.name):
+        if stage.name in plan.cached or plan.skips(stage.name):
             continue
         states = plan.parts.get(stage.name) or [PartState.TODO]
         running = [_item_progress(plan, stage, i) for i, state in enumerate(states) if state is PartState.RUNNING]
@@ -153,11 +160,12 @@ def _item_progress(plan: SequencePlan, stage: Stage, index: int) -> ItemProgress
     return read_progress(plan.out / ".work" / plan.name / f"progress-{stage.part(index)}.json")
 
 
-def _unions_in_words(unions: Sequence[SequencePlan]) -> str:
-    if not unions:
+def _in_words(plans: Sequence[SequencePlan], one: str, several: str) -> str:
+    """How many there are of what sequences have in common; empty where there is none."""
+    if not plans:
         return ""
-    cached = sum(plan.finished for plan in unions)
-    return _count(len(unions), "union") + (f" ({cached} cached)" if cached else "") + "; "
+    cached = sum(plan.finished for plan in plans)
+    return f"{len(plans)} {one if len(plans) == 1 else several}" + (f" ({cached} cached)" if cached else "") + "; "
 
 
 def _count(number: int, noun: str) -> str:

@@ -49,6 +49,15 @@ class _Ready:
     index: int
 
 
+def _in_order(plans: list[SequencePlan]) -> tuple[Stage, ...]:
+    """All stages, each after those that it needs; what finds an identity stands just before what uses it."""
+    stages = {stage.name: stage for plan in plans for stage in plan.stages}
+    finders = {stage.name: stage for plan in plans if plan.identity_from for stage in plan.identity_from.stages}
+    others = [stage for stage in stages.values() if stage.name not in finders]
+    place = next((index for index, stage in enumerate(others) if stage.uses_identity), len(others))
+    return (*others[:place], *finders.values(), *others[place:])
+
+
 class Driver:
     """Runs the items of several sequences' plans on one executor."""
 
@@ -56,7 +65,7 @@ class Driver:
         self._run_id = run_id
         self._plans = {plan.order: plan for plan in plans}
         self._order = {plan.name: plan.order for plan in plans}
-        self._stages = tuple({stage.name: stage for plan in plans for stage in plan.stages}.values())
+        self._stages = _in_order(plans)
         self._dependents: dict[int, list[SequencePlan]] = {}
         for plan in plans:
             for other in (*plan.waits_for, *((plan.identity_from,) if plan.identity_from else ())):

@@ -76,8 +76,8 @@ class SequencePlan:
     waits_for: tuple["SequencePlan", ...] = ()
     """Plans that must have done `waits_for_stages` before any of this one can begin."""
     waits_for_stages: tuple[str, ...] = ()
-    passes_over_failed: bool = False
-    """Whether plans are waited for no longer when one of those stages has been given up."""
+    users: tuple["SequencePlan", ...] = ()
+    """Of a joint identity: plans whose tracks hold it."""
     identity: str = ""
     """File of the subject's identity, where it is known or going to be."""
     identity_from: "SequencePlan | None" = None
@@ -104,7 +104,7 @@ class SequencePlan:
         """Whether an item of a stage has been given up."""
         return PartState.FAILED in self.parts.get(name, ())
 
-    def has_no_need_of(self, name: str) -> bool:
+    def skips(self, name: str) -> bool:
         """Whether a stage has nothing to do for this sequence, as far as is known."""
         return any(stage.name == name and stage.is_for_some for stage in self.stages) and not self.parts.get(name)
 
@@ -116,12 +116,7 @@ class SequencePlan:
     @property
     def waiting_for(self) -> list["SequencePlan"]:
         """Plans that have not come as far as this one needs."""
-        return [plan for plan in self.waits_for if not self._has_come_far_enough(plan)]
-
-    def _has_come_far_enough(self, plan: "SequencePlan") -> bool:
-        if self.passes_over_failed and any(plan.stage_failed(name) for name in self.waits_for_stages):
-            return True
-        return all(plan.stage_done(name) for name in self.waits_for_stages)
+        return [plan for plan in self.waits_for if not all(plan.stage_done(name) for name in self.waits_for_stages)]
 
     @property
     def needs_identity(self) -> bool:
@@ -133,6 +128,16 @@ class SequencePlan:
     def failed(self) -> bool:
         """Whether some stage has been given up."""
         return any(self.stage_failed(stage.name) for stage in self.stages)
+
+    def keep_failures(self, earlier: "SequencePlan") -> None:
+        """What an earlier plan of the same run gave up is given up here too, where it is the very same work."""
+        for name, failure in earlier.failures.items():
+            states, before = self.parts.get(name, []), earlier.parts.get(name, [])
+            if self.fingerprints.get(name) != earlier.fingerprints[name] or len(states) != len(before):
+                continue
+            pairs = zip(states, before, strict=True)
+            self.parts[name] = [old if new is PartState.TODO and old is PartState.FAILED else new for new, old in pairs]
+            self.failures[name] = failure
 
     def chunk(self, stage: Stage, index: int) -> Chunk | None:
         """The frames of an item, where the stage is cut into chunks."""

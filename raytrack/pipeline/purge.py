@@ -21,10 +21,10 @@ from raytrack.mapping import to_mapping
 from raytrack.media.files import replaced_file
 from raytrack.pipeline.digests import DIGESTS_FILE
 from raytrack.pipeline.lock import sole_writer
-from raytrack.pipeline.run import CONFIG_FILE
+from raytrack.pipeline.run import CONFIG_FILE, MEMBERS_FILE
 from raytrack.pipeline.sources import recording_folder
 from raytrack.pipeline.summary import SUMMARY_FILE
-from raytrack.tables.keys import SequenceKey, union_name
+from raytrack.tables.keys import SequenceKey, identity_name, union_name
 from raytrack.tables.store import sequence_folders
 
 _SEQUENCE_OUTPUTS = (
@@ -47,34 +47,37 @@ def purge_subject(out: Path, subject: str) -> list[str]:
         subject: As in the tables, exactly.
 
     Returns:
-        The names of the sequences that were removed.
+        The names of the sequences that were removed; none where there was only what they had in common.
 
     Raises:
         ConfigError: The folder holds nothing about the subject.
         OutputError: A run is writing to the folder.
     """
-    config = _kept_config(out / CONFIG_FILE)
+    configs = {path: _kept_config(path) for path in (out / CONFIG_FILE, out / MEMBERS_FILE)}
+    listed = dict.fromkeys(sequence for config in configs.values() if config for sequence in config.sequences)
     folders = list(sequence_folders(out))
-    keys = {key for key, _ in folders} | {sequence.key for sequence in (config.sequences if config else ())}
-    names = sorted({key.sequence for key in keys if key.subject == subject})
+    keys = {key for key, _ in folders} | {sequence.key for sequence in listed}
+    ours = {key for key in keys if key.subject == subject}
+    names = sorted({key.sequence for key in ours})
     if not names:
         raise ConfigError(f"{out} holds nothing about a subject {subject!r}; {_known_subjects(keys)}")
     (out / ".work").mkdir(mode=0o700, exist_ok=True)
     with sole_writer(out):
         elsewhere = {key.sequence for key in keys if key.subject != subject}
-        for name in sorted({*names, union_name(subject)} - elsewhere):
+        for name in sorted({*names, union_name(subject), identity_name(subject)} - elsewhere):
             _remove_outputs(out, name)
         for folder in _unions_of(out, names):
             shutil.rmtree(folder)
         for key, folder in folders:
             if key.subject == subject:
                 _remove_with_empty_parents(folder, out)
-        kept = tuple(sequence for sequence in (config.sequences if config else ()) if sequence.key.subject != subject)
+        kept = tuple(sequence for sequence in listed if sequence.key.subject != subject)
         _forget_footage(out / ".work" / DIGESTS_FILE, kept)
         _forget_scores(out / SUMMARY_FILE, names)
-        # The last: as long as it names the subject, a purge that was interrupted can be carried out again.
-        _keep_sequences(out / CONFIG_FILE, config, kept)
-    return names
+        # The last: as long as they name the subject, a purge that was interrupted can be carried out again.
+        for path, config in configs.items():
+            _keep_sequences(path, config, tuple(one for one in kept if config and one in config.sequences))
+    return sorted({key.sequence for key in ours if not (key.is_union or key.is_identity)})
 
 
 def _known_subjects(keys: Collection[SequenceKey]) -> str:

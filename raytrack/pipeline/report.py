@@ -13,12 +13,13 @@ from raytrack.pipeline.item_progress import read_progress
 from raytrack.pipeline.lock import owner
 from raytrack.pipeline.outcome import RunReport, UnionOutcome
 from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.planning import identities_of, plan_job
 from raytrack.pipeline.records import FailureRecord, last_failures
-from raytrack.pipeline.run import CONFIG_FILE, plan_job
+from raytrack.pipeline.run import CONFIG_FILE, MEMBERS_FILE
 from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
-from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, sequence_events, sequence_scores
+from raytrack.pipeline.summary import EVENTS_TABLE, SCORES_STAGE, SUMMARY_FILE, sequence_events, sequence_scores
 from raytrack.pipeline.unions import UNION, plan_unions
 from raytrack.tables.keys import SequenceKey
 
@@ -40,7 +41,7 @@ def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool =
         name = outcome.key.sequence
         if outcome.finished and not quiet:
             screen.write(f"{name}: {_scores_in_words(scores.get(name, {}))}{_places(report.out, name)}\n")
-            _write_events(report.out, outcome.key, screen)
+            _write_events(report.out, outcome.key, screen, scored=bool(scores.get(name, {}).get("events")))
         if not outcome.finished:
             _write_failures(name, outcome.failures, screen)
     for union in report.unions:
@@ -57,12 +58,15 @@ def write_report(report: RunReport, screen: Screen, *, retry: str, quiet: bool =
         screen.write(f"to try again: {retry}\n")
 
 
-def _write_events(out: Path, key: SequenceKey, screen: Screen) -> None:
+def _write_events(out: Path, key: SequenceKey, screen: Screen, *, scored: bool) -> None:
+    """The first of a sequence's events, and where all of them are: the summary is of sequences with scores."""
     texts = sequence_events(out, key)
     shown = texts if len(texts) <= _MOST_EVENTS else texts[: _MOST_EVENTS - 1]
     screen.write("".join(f"    {text}\n" for text in shown))
     if len(shown) < len(texts):
-        screen.write(f"    and {len(texts) - len(shown)} more: see {SUMMARY_FILE}\n")
+        screen.write(
+            f"    and {len(texts) - len(shown)} more: see {SUMMARY_FILE if scored else f'the table {EVENTS_TABLE}'}\n"
+        )
 
 
 def _write_union(union: UnionOutcome, report: RunReport, screen: Screen, *, quiet: bool) -> None:
@@ -147,25 +151,25 @@ def write_status(out: Path, screen: Screen) -> None:
         raise ConfigError(f"{out}: not a folder that raytrack wrote ({CONFIG_FILE} is missing)")
     config = load_job(out / CONFIG_FILE)
     stages = all_stages(config)
-    plans, unreadable = plan_job(config, out.resolve(), stages)
+    whole = load_job(out / MEMBERS_FILE) if (out / MEMBERS_FILE).is_file() else None
+    plans, unreadable = plan_job(config, out.resolve(), stages, whole=whole)
     holder = owner(out)
     screen.write(f"{out}: " + (f"{holder} is working on it\n" if holder else "nobody is working on it\n"))
     for plan in plans:
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
         screen.write(
-            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.has_no_need_of(stage.name))
-            + "\n"
+            ", ".join(_stage_in_words(plan, stage.name) for stage in stages if not plan.skips(stage.name)) + "\n"
         )
         if plan.stage_done(SCORES_STAGE):
             screen.write(f"    {_scores_in_words(sequence_scores(plan.out, plan.key))}{_places(out, plan.name)}\n")
-            _write_events(out, plan.key, screen)
+            _write_events(out, plan.key, screen, scored=(out / SUMMARY_FILE).is_file())
         _write_last_failures(plan, screen)
     for key, error in unreadable.items():
         screen.write(f"{key.sequence}: {error}\n")
     unions = plan_unions(config, out.resolve(), plans, unreadable)
-    for plan in unions.plans:
+    for plan in (*identities_of(plans), *unions.plans):
         screen.write(f"{plan.name} (subject {plan.key.subject}, dataset {plan.key.dataset}): ")
-        screen.write(_stage_in_words(plan, UNION.name) + "\n")
+        screen.write(", ".join(_stage_in_words(plan, stage.name) for stage in plan.stages) + "\n")
         _write_last_failures(plan, screen)
     screen.write("".join(f"{note}\n" for note in unions.notes))
     ours = {sequence.key for sequence in config.sequences}
@@ -188,6 +192,7 @@ def _write_other(inventory: Inventory, out: Path, stages: tuple[Stage, ...], scr
     screen.write(f"{key.sequence} (subject {key.subject}, dataset {key.dataset}): {', '.join(words)}\n")
     if SCORES_STAGE in inventory.done:
         screen.write(f"    {_scores_in_words(sequence_scores(out, key))}{_places(out, key.sequence)}\n")
+        _write_events(out, key, screen, scored=(out / SUMMARY_FILE).is_file())
     for name, failure in inventory.failures.items():
         screen.write(f"    {name} failed ({failure.kind}): {failure.error}\n")
 

@@ -1,6 +1,7 @@
 """A whole run: lock the output folder, plan, work, and sum up."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import time
@@ -23,12 +24,19 @@ from raytrack.pipeline.executor import Executor, SequentialExecutor, available_c
 from raytrack.pipeline.leftovers import remove_namesakes
 from raytrack.pipeline.lock import sole_writer
 from raytrack.pipeline.outcome import RunReport, SequenceOutcome, UnionOutcome
-from raytrack.pipeline.plan import SequencePlan, plan_sequence
+from raytrack.pipeline.plan import SequencePlan
+from raytrack.pipeline.planning import as_output_error, identities_of, observers_of, plan_job
 from raytrack.pipeline.ray_environment import cluster_address, prepare_environment
 from raytrack.pipeline.records import FailureRecord, fold_records, last_failures, write_failure
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
-from raytrack.pipeline.subjects import IDENTITY, joint_subjects, plan_identities
+from raytrack.pipeline.subjects import (
+    IDENTITY,
+    identity_stage,
+    joint_subjects,
+    plan_members,
+    remove_stale_identities,
+)
 from raytrack.pipeline.summary import SCORES_STAGE, SUMMARY_FILE, write_summary
 from raytrack.pipeline.unions import UNION, UnionPlans, plan_unions, remove_stale_unions
 from raytrack.pipeline.warm import compile_kernels
@@ -37,6 +45,9 @@ from raytrack.tables.keys import SequenceKey
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
+MEMBERS_FILE = ".work/members.yaml"
+"""Beside the run's sequences, others that take part in their subjects' identities; as a job file."""
+_MOST_PASSES = 3
 
 
 def run_job(
@@ -57,7 +68,8 @@ def run_job(
         stages: The stages, each after those that it needs; see `raytrack.pipeline.stage.select`.
         known_stages: All stages that there are, by default raytrack's: what they left is removed where it was made from
             something that this run replaces.
-        whole: The job that the sequences were chosen from, where they are not all; see `plan_unions`.
+        whole: The job that the sequences were chosen from, where they are not all; see `plan_unions` and
+            `plan_identities`.
         sequential: Work in this process, without Ray and without time limits.
         display: Shows what happens; by default nothing does.
 
@@ -75,64 +87,34 @@ def run_job(
         with sole_writer(out) as run_id, contextlib.ExitStack() as stack:
             if display is not None:
                 stack.callback(display.close)
-            _write_config(config, out)
-            _remove_namesakes(config, out, (*stages, *others))
+            _write_config(config, out / CONFIG_FILE)
+            _write_members(config, whole, out / MEMBERS_FILE)
+            _remove_namesakes(config, out, (*stages, *others), whole)
             digests = Digests(out / ".work" / DIGESTS_FILE)
-            plans, unreadable = plan_job(config, out, stages, digests, others)
-            digests.save()
-            unions = plan_unions(config, out, plans, unreadable, whole)
-            _work(config, out, stages, plans, unions, run_id=run_id, sequential=sequential, display=display)
+            plans, unions = [], UnionPlans()
+            for _ in range(_MOST_PASSES):
+                earlier = [*plans, *unions.plans]
+                plans, unreadable = plan_job(config, out, stages, digests, others, whole)
+                digests.save()
+                unions = plan_unions(config, out, plans, unreadable, whole)
+                _keep_failures([*plans, *unions.plans], earlier)
+                _work(config, out, stages, plans, unions, run_id=run_id, sequential=sequential, display=display)
+                if not _other_members(plans):
+                    break
             outcomes = _outcomes(config, out, plans, unreadable)
             union_outcomes = tuple(UnionOutcome(plan=plan, failures=_failures(out, plan)) for plan in unions.plans)
             for name in remove_stale_unions(out):
                 logger.warning("%s: removed, for the datasets that it was made of have changed", name)
+            for name in remove_stale_identities(config, out, stages, whole):
+                logger.warning("%s: removed, for no sequence of this job is tracked with it", name)
             seconds = time.perf_counter() - started
             summary = None
             if any(stage.name == SCORES_STAGE for stage in stages) or (out / SUMMARY_FILE).is_file():
                 summary = write_summary(out, outcomes, known_stages, seconds, union_outcomes)
     except OSError as error:
-        raise _as_output_error(error, out) from error
-    notes = (*unions.notes, *(union.note for union in union_outcomes if union.note))
+        raise as_output_error(error, out) from error
+    notes = (*unions.notes, *(union.note for union in union_outcomes if union.note), *_waiting_identities(plans))
     return RunReport(out=out, seconds=seconds, outcomes=outcomes, summary=summary, unions=union_outcomes, notes=notes)
-
-
-def plan_job(
-    config: RunConfig,
-    out: Path,
-    stages: tuple[Stage, ...],
-    digests: Digests | None = None,
-    others: tuple[Stage, ...] = (),
-) -> tuple[list[SequencePlan], dict[SequenceKey, RaytrackError]]:
-    """What is left to do for each sequence, and why some cannot be planned at all.
-
-    Args:
-        config: The run's configuration.
-        out: The output folder.
-        stages: The stages, each after those that it needs.
-        digests: What is known of the footage; by default what the last run knew, also of files that are gone.
-        others: Stages that are not asked for but may have left results.
-    """
-    digests = digests or Digests(out / ".work" / DIGESTS_FILE, trust_missing=True)
-    identities = plan_identities(config, out, stages, digests)
-    plans: list[SequencePlan] = []
-    unreadable: dict[SequenceKey, RaytrackError] = {}
-    for order, sequence in enumerate(config.sequences):
-        try:
-            identity_from = identities.get(sequence.key)
-            plans.append(plan_sequence(out, config, stages, sequence, order, digests, others, identity_from))
-        except RaytrackError as error:  # noqa: PERF203 (one sequence's fault must not touch another)
-            unreadable[sequence.key] = error
-        except OSError as error:
-            unreadable[sequence.key] = _as_output_error(error, out)
-    for identity in identities_of(plans):
-        identity.waits_for = tuple(plan for plan in plans if plan.identity_from is identity)
-    return plans, unreadable
-
-
-def identities_of(plans: Sequence[SequencePlan]) -> list[SequencePlan]:
-    """The joint identities that sequences' tracks need, each once."""
-    found = {plan.identity_from.name: plan.identity_from for plan in plans if plan.identity_from is not None}
-    return list(found.values())
 
 
 def _work(
@@ -151,23 +133,60 @@ def _work(
     address = cluster_address()
     runs_on = f"cluster {address}" if address and not sequential else f"{cpus} CPU" + "s" * (cpus != 1)
     if display is not None:
-        display.planned(plans, stages, runs_on, unions.plans)
+        display.planned(plans, stages, runs_on, unions.plans, identities_of(plans))
     if all(plan.finished for plan in (*plans, *unions.plans)):
         return
-    _check_assets(config, plans)
-    tight = check_space(config, out, plans, unions.plans)
+    identities = [plan for plan in identities_of(plans) if any(user.needs_identity for user in plan.users)]
+    sequences = [*plans, *observers_of(plans)]
+    _check_assets(config, [*identities, *sequences])
+    tight = check_space(config, out, sequences, unions.plans)
     if display is not None and tight:
         display.warn(tight)
     if not sequential and not address:
-        compile_kernels(plans)
+        compile_kernels([*identities, *plans])
     driver = Driver(
-        [*identities_of([plan for plan in plans if plan.needs_identity]), *plans, *unions.plans],
+        [*identities, *sequences, *unions.plans],
         run_id=run_id,
         time_limit_factor=config.pipeline.time_limit_factor,
         watcher=display or Display.silent(),
     )
-    with _executor(out, stages, cpus, sequential=sequential) as executor:
+    finding = (identity_stage(stages),) if identities else ()
+    with _executor(out, (*stages, *finding), cpus, sequential=sequential) as executor:
         driver.run(executor)
+
+
+def _keep_failures(plans: Sequence[SequencePlan], earlier: Sequence[SequencePlan]) -> None:
+    """What has been given up before in this run is not tried again."""
+    before = {plan.key: plan for plan in earlier}
+    for plan in plans:
+        if plan.key in before:
+            plan.keep_failures(before[plan.key])
+
+
+def _other_members(plans: Sequence[SequencePlan]) -> bool:
+    """Whether identities have other members by what the run has found out, so that it must plan anew."""
+    for identity in identities_of(plans):
+        members, needed = {sequence.key for sequence in plan_members(identity)}, identity.waits_for_stages
+        for plan in (*identity.waits_for, *identity.users):
+            no_good = any(name in needed and failure.kind == "input" for name, failure in plan.failures.items())
+            if no_good if plan.key in members else all(plan.stage_done(name) for name in needed):
+                return True
+    return False
+
+
+def _waiting_identities(plans: Sequence[SequencePlan]) -> list[str]:
+    """Why tracks could not be begun, in words, where it is the fault of another sequence."""
+    notes = []
+    for identity in identities_of(plans):
+        waiting = identity.waiting_for
+        if identity.finished or not waiting or not any(user.needs_identity for user in identity.users):
+            continue
+        whys = [f" ({one.stage} failed: {one.error})" for one in waiting[0].failures.values()]
+        notes.append(
+            f"{identity.name}: not found, for {waiting[0].name} is not observed{''.join(whys[:1])}; the subject's "
+            "sequences are tracked once it is, or with `identity: own`"
+        )
+    return notes
 
 
 def _check_assets(config: RunConfig, plans: list[SequencePlan]) -> None:
@@ -238,10 +257,11 @@ def _unreadable_failure(error: RaytrackError) -> FailureRecord:
     )
 
 
-def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -> None:
+def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...], whole: RunConfig | None) -> None:
     keys = [sequence.key for sequence in config.sequences]
     keys += config.union_members() if config.union is not None else ()
-    keys += joint_subjects(config)
+    for key, members in joint_subjects(config, whole).items():
+        keys += [key, *(sequence.key for sequence in members)]
     for namesake in remove_namesakes(out, keys, (*stages, UNION, IDENTITY)):
         logger.warning(
             "%s: the results of another sequence of this name (subject %s, dataset %s) were removed",
@@ -249,13 +269,6 @@ def _remove_namesakes(config: RunConfig, out: Path, stages: tuple[Stage, ...]) -
             namesake.subject,
             namesake.dataset,
         )
-
-
-def _as_output_error(error: OSError, path: Path) -> OutputError:
-    return OutputError(
-        f"{error.filename or path}: cannot be read or written ({error.strerror or error}): free space, "
-        "see to its permissions, or choose another --out"
-    )
 
 
 def _make_folders(out: Path) -> None:
@@ -270,9 +283,19 @@ def _make_folders(out: Path) -> None:
             raise OutputError(f"{folder}: cannot be written ({error.strerror}): choose another --out") from error
 
 
-def _write_config(config: RunConfig, out: Path) -> None:
+def _write_members(config: RunConfig, whole: RunConfig | None, path: Path) -> None:
+    """Keep those that `raytrack status` needs to know of beside the run's own sequences."""
+    members = {one.key: one for joint in joint_subjects(config, whole).values() for one in joint}
+    if members.keys() <= {sequence.key for sequence in config.sequences}:
+        path.unlink(missing_ok=True)
+    else:
+        members |= {sequence.key: sequence for sequence in config.sequences}
+        _write_config(dataclasses.replace(config, sequences=tuple(members.values()), union=None), path)
+
+
+def _write_config(config: RunConfig, path: Path) -> None:
     """Keep the resolved configuration: a job file for the same run, also used by `raytrack status`."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # The C one is quicker, and not everywhere.
     text = yaml.dump(to_mapping(config), Dumper=dumper, sort_keys=False, allow_unicode=True)
-    with replaced_file(out / CONFIG_FILE) as temporary:
+    with replaced_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -65,14 +65,31 @@ def _sequence_cpus(config: RunConfig, *, sequential: bool) -> int:
     return max(1, cpus // at_once)
 
 
-def check_job(config: RunConfig) -> None:
+def check_job(config: RunConfig, whole: RunConfig | None = None) -> None:
     """Find mistakes that would otherwise come to light only after minutes of work.
 
+    Args:
+        config: The configuration.
+        whole: The job that its sequences were chosen from, where they are not all.
+
     Raises:
-        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for.
+        ConfigError: There is no such head, it has no such region or cannot be exported in a format that is asked for,
+            or no joint identity or focal length can be had as asked for.
         AssetError: The head is damaged, or the weights of a chosen method are missing.
     """
-    config.check_identity()
+    whole = whole or config
+    whole.check_identity()
+    if config.identity == "joint" and not whole.identity_members():
+        raise ConfigError(
+            "`identity: joint` needs two or more sequences of one `subject`, and here each has a subject of its own: "
+            "name the same `subject` for them, or take `identity: auto`"
+        )
+    rigs = [sequence.key.sequence for sequence in config.sequences if sequence.is_rig]
+    if config.track.focal_px is not None and rigs:
+        raise ConfigError(
+            f"`track.focal_px` is of one camera and applies to every video, but {rigs[0]!r} is of several: leave it "
+            "out, or give the rigs a job file of their own"
+        )
     if config.track.identity:
         identity_digest(config.track.identity)
     weights_identity(config.matting, config.matting_weights)

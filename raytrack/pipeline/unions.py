@@ -177,16 +177,22 @@ def _plan(
     return plan
 
 
+def union_parts(out: Path) -> Iterator[tuple[SequenceKey, Path]]:
+    """The unions that an output folder holds, each with its part of the table `unions`."""
+    for path in sorted((out / "tables" / UNION.table).glob("dataset=*/subject=*/sequence=*/part-union-00000.parquet")):
+        dataset, subject, sequence = (part.partition("=")[2] for part in path.parent.parts[-3:])
+        yield SequenceKey(dataset=dataset, subject=subject, sequence=sequence), path
+
+
 def known_unions(out: Path) -> Iterator[tuple[SequenceKey, dict[str, Any]]]:
     """The unions that an output folder holds, each with its row of the table `unions`, of its first format.
 
     Raises:
         RaytrackError: A table is damaged.
     """
-    for path in sorted((out / "tables" / UNION.table).glob("dataset=*/subject=*/sequence=*/part-union-00000.parquet")):
-        dataset, subject, sequence = (part.partition("=")[2] for part in path.parent.parts[-3:])
+    for key, path in union_parts(out):
         row, *_ = read_part(path).to_pylist()
-        yield SequenceKey(dataset=dataset, subject=subject, sequence=sequence), row
+        yield key, row
 
 
 def remove_stale_unions(out: Path) -> list[str]:

@@ -10,8 +10,9 @@ from raytrack.errors import ConfigError, RaytrackError
 from raytrack.export.config import DatasetFormatName, dataset_path
 from raytrack.pipeline.inventory import known_keys
 from raytrack.pipeline.screen import Screen
+from raytrack.pipeline.subjects import identity_parts
 from raytrack.pipeline.summary import sequence_scores
-from raytrack.pipeline.unions import UNITED_FORMATS, known_unions
+from raytrack.pipeline.unions import UNITED_FORMATS, union_parts
 from raytrack.tables.keys import SequenceKey
 from raytrack.tables.score_meanings import SCORE_MEANINGS, unusual_scores
 from raytrack.tables.store import part_path, read_footer, read_part
@@ -58,47 +59,83 @@ def validate(out: Path) -> Validation:
     for key in keys:
         try:
             found = sequence_scores(out, key)
-            problems += _sequence_problems(out, key)
-        except RaytrackError as error:
-            problems.append(str(error))
+        except RaytrackError:  # Said among the problems.
             continue
         if found:
             scores[key.sequence] = found
-    return Validation(out=out, scores=scores, problems=(*problems, *_union_problems(out)))
+    for key in keys:
+        problems += _sequence_problems(out, key)
+    return Validation(out=out, scores=scores, problems=(*problems, *_identity_problems(out), *_union_problems(out)))
 
 
 def _sequence_problems(out: Path, key: SequenceKey) -> list[str]:
     """Tables, the files they name, the track and the datasets of one sequence."""
     from raytrack.export.dataset_check import dataset_problems
 
-    problems, datasets = [], {}
+    problems, datasets, tracked = [], {}, {}
     for path in sorted((out / "tables").glob(f"*/{key.partition().as_posix()}/part-*.parquet")):
-        rows, footer = read_part(path), read_footer(path)
-        missing = [name for name in footer.files if not (out / name).is_file()] if footer else []
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            problems.append(f"{key.sequence}: {missing[0]}{more} missing; run again to make it anew")
+        try:
+            rows = read_part(path)
+        except RaytrackError as error:
+            problems.append(str(error))
+            continue
+        problems += _missing_files(out, key, path)
         if path == part_path(out, "exports", key, "export-00000"):
             datasets = {row["path"]: row["num_frames"] for row in rows.to_pylist() if row["kind"] == "dataset"}
-    problems += _track_problems(out, key)
+        if path == part_path(out, "track_static", key, "track-00000"):
+            tracked = {row["path"]: row["num_frames"] for row in rows.to_pylist()}
+    for track, num_frames in tracked.items():
+        if (out / track).is_file():  # Else it is said already.
+            problems += _track_problems(out, key, track, num_frames)
     for name in _CHECKED_FORMATS:
         if (path := dataset_path(name, key.sequence)) in datasets:
             problems += dataset_problems(out / path, datasets[path])
     return problems
 
 
-def _track_problems(out: Path, key: SequenceKey) -> list[str]:
+def _missing_files(out: Path, key: SequenceKey, path: Path) -> list[str]:
+    footer = read_footer(path)
+    missing = [name for name in footer.files if not (out / name).is_file()] if footer else []
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return [f"{key.sequence}: {name}{more} missing; run again to make it anew" for name in missing[:1]]
+
+
+def _array_problems(out: Path, key: SequenceKey, file: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What an archive holds, and what is wrong with it."""
     from raytrack.fit.npz import read_npz
 
-    path = part_path(out, "track_static", key, "track-00000")
-    if not path.is_file():
-        return []
-    (row,) = read_part(path).to_pylist()
-    arrays = read_npz(out / row["path"])
+    try:
+        arrays = read_npz(out / file)
+    except RaytrackError as error:
+        return {}, [f"{key.sequence}: {error}"]
     broken = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-    problems = [f"{key.sequence}: {row['path']}: {name} holds numbers that are not finite" for name in broken]
-    if len(arrays["timestep_id"]) != row["num_frames"]:
-        problems.append(f"{key.sequence}: {row['path']} has {len(arrays['timestep_id'])} of {row['num_frames']} frames")
+    return arrays, [f"{key.sequence}: {file}: {name} holds numbers that are not finite" for name in broken]
+
+
+def _track_problems(out: Path, key: SequenceKey, file: str, num_frames: int) -> list[str]:
+    arrays, problems = _array_problems(out, key, file)
+    if not arrays:
+        return problems
+    if "timestep_id" not in arrays:
+        return [*problems, f"{key.sequence}: {file} has no timestep_id: it is no track, or damaged"]
+    if len(arrays["timestep_id"]) != num_frames:
+        problems.append(f"{key.sequence}: {file} has {len(arrays['timestep_id'])} of {num_frames} frames")
+    return problems
+
+
+def _identity_problems(out: Path) -> list[str]:
+    """Of the identities that subjects' sequences share."""
+    problems = []
+    for key, path in identity_parts(out):
+        try:
+            rows = read_part(path).to_pylist()
+        except RaytrackError as error:
+            problems.append(str(error))
+            continue
+        problems += _missing_files(out, key, path)
+        for row in rows:
+            if (out / row["path"]).is_file():
+                problems += _array_problems(out, key, row["path"])[1]
     return problems
 
 
@@ -106,7 +143,12 @@ def _union_problems(out: Path) -> list[str]:
     from raytrack.export.dataset_check import dataset_problems
 
     problems = []
-    for _, row in known_unions(out):
+    for _, path in union_parts(out):
+        try:
+            row, *_ = read_part(path).to_pylist()
+        except RaytrackError as error:
+            problems.append(str(error))
+            continue
         problems += dataset_problems(out / row["path"], row["num_train"] + row["num_val"] + row["num_test"])
     return problems
 

@@ -152,7 +152,8 @@ def track_schema(block_widths: dict[str, int]) -> pa.Schema:
 def track_static_schema(num_shapes: int) -> pa.Schema:
     """One row: what all frames of a sequence share; texture and offsets are in the track's file.
 
-    `focal_px` is null for a calibrated rig; `height` and `width` are those of its first camera.
+    Of a rig, calibrated or not, `focal_px` is null, for each camera has its own, and `height` and `width` are those of
+    the first camera. Where there are cuts, `focal_px` and `lights` are those of the longest shot.
     """
     return pa.schema(
         [
@@ -233,7 +234,8 @@ SCORES = pa.schema(
 CAMERA_SCORE_NAMES = (*PICTURE_SCORE_NAMES, "landmark_error_px")
 
 CAMERA_SCORES = pa.schema([*_CAMERA, *(pa.field(name, pa.float64()) for name in CAMERA_SCORE_NAMES)])
-"""One row per calibrated camera, by place: how well the track explains its pictures. Null as in the table `scores`."""
+"""One row per camera of a rig, calibrated or not, by place: how well the track explains its pictures. Null as in the
+table `scores`."""
 
 
 UNIONS = pa.schema(

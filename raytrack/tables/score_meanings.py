@@ -17,18 +17,23 @@ class ScoreMeaning:
     least: float | None = None
     """Worth a look below it."""
     most: float | None = None
-    """Worth a look above it, or below its negative."""
+    """Worth a look above it."""
+    is_signed: bool = False
+    """Whether it is worth a look below the negative of `most` too."""
 
     def is_usual(self, value: float) -> bool:
         """Whether a value lies in the range."""
-        return (self.least is None or value >= self.least) and (self.most is None or abs(value) <= self.most)
+        size = abs(value) if self.is_signed else value
+        return (self.least is None or value >= self.least) and (self.most is None or size <= self.most)
 
     @property
     def usual(self) -> str:
         """The range in words; empty where there is none."""
         if self.least is not None:
             return f">= {self.least:g}"
-        return "" if self.most is None else f"<= {self.most:g}"
+        if self.most is None:
+            return ""
+        return f"{-self.most:g} … {self.most:g}" if self.is_signed else f"<= {self.most:g}"
 
 
 _REGIONS = {
@@ -60,7 +65,9 @@ def _outline() -> dict[str, ScoreMeaning]:
         "overreach_above_chin_share": ScoreMeaning(words="share of the render above the chin, not matte", most=0.03),
         "outline_error_px": ScoreMeaning(words="mean distance of the render's outline and the matte's, above the chin"),
         "outline_error_face_percent": ScoreMeaning(words="the same in per cent of the face's size", most=1.5),
-        "outline_bias_face_percent": ScoreMeaning(words="the same with sign: > 0 where the render is larger", most=1),
+        "outline_bias_face_percent": ScoreMeaning(
+            words="the same with sign: > 0 where the render is larger", most=1, is_signed=True
+        ),
         "ring_l1": ScoreMeaning(words="colour error around both outlines; 1 where only one covers a pixel", most=0.4),
     }
 
@@ -71,8 +78,8 @@ def _frames() -> dict[str, ScoreMeaning]:
         "jitter_px": ScoreMeaning(words="how much landmarks shake from frame to frame"),
         "psnr_even_frames_db": ScoreMeaning(words="colours of frames 0, 2, 4 …"),
         "psnr_odd_frames_db": ScoreMeaning(words="colours of frames 1, 3, 5 …"),
-        "psnr_fitted_frames_db": ScoreMeaning(words="colours of the frames that what is shared was fitted to"),
-        "psnr_held_out_frames_db": ScoreMeaning(words="colours of the frames that were held out of it"),
+        "psnr_fitted_frames_db": ScoreMeaning(words="colours of the frames that were not held out"),
+        "psnr_held_out_frames_db": ScoreMeaning(words="colours of those that what is shared has not seen"),
         "psnr_held_out_cameras_db": ScoreMeaning(words="colours of the cameras that nothing was fitted to"),
         "held_out_frames": ScoreMeaning(words="how many frames were held out"),
     }

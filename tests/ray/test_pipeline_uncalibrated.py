@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import rendered_rig as rig
-import torch
 import yaml
 from scipy.spatial.transform import Rotation
 from test_pipeline_recordings import FAST, raytrack
@@ -109,4 +108,3 @@ def test_videos_that_are_no_rig_are_refused_in_words(out, tmp_path):
         expected=1,
     )
     assert "camera wall cannot be placed: it sees the face in no frame; leave it out" in said
-    assert torch.is_tensor(rig.truth(rig.SEQUENCES[0]))

@@ -10,7 +10,7 @@ from raytrack.errors import ConfigError
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.focal import FaceCentre
 from raytrack.fit.observation import SequenceObservation
-from raytrack.fit.schedule import default_schedule
+from raytrack.fit.schedule import JointStage, default_schedule
 from raytrack.fit.tracker import track_sequence
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
@@ -72,9 +72,10 @@ def test_a_focal_length_that_is_given_is_held(head):
     vertices = head.vertices(track.parameters, track.shape)
     error = track.frame_cameras().project(head.landmarks_world(vertices)).numpy() - points
     assert np.linalg.norm(error, axis=-1).mean() < 4, "distance and identity make up for it"
-    for stage in default_schedule(dataclasses.replace(given, landmarks_only=False), 90):
-        assert "log_focal" not in getattr(stage, "optimise", ())
-    assert any("log_focal" in getattr(stage, "optimise", ()) for stage in default_schedule(CONFIG, 90))
+    for config, is_given in ((given, True), (CONFIG, False)):
+        stages = default_schedule(config, 90)
+        assert [stage.hold_focal for stage in stages if isinstance(stage, JointStage)] == [is_given]
+        assert not any("log_focal" in getattr(stage, "optimise", ()) for stage in stages)
 
 
 @pytest.mark.parametrize("focal_px", [0.0, -3.0, float("nan"), float("inf")])

@@ -12,6 +12,7 @@ from raytrack import cli
 from raytrack.config import RunConfig
 from raytrack.errors import ConfigError
 from raytrack.pipeline.lock import sole_writer
+from raytrack.tables.keys import rig_names
 
 
 def config_of(line: str) -> RunConfig:
@@ -40,6 +41,7 @@ def config_of(line: str) -> RunConfig:
         ("--seed 7", lambda c: c.track.seed, 7),
         ("--target-fps 12.5", lambda c: c.extract.target_fps, 12.5),
         ("--cpus 1", lambda c: c.pipeline.cpus, 1),
+        ("--name me", lambda c: c.sequences[0].key.sequence, "me"),
     ],
 )
 def test_options_reach_the_configuration(option, read, expected):
@@ -48,6 +50,40 @@ def test_options_reach_the_configuration(option, read, expected):
     assert read(
         config_of(f"run --out o {option} -- a.mp4" if " " not in option else f"run a.mp4 {option} --out o")
     ) == (expected)
+
+
+def test_a_rig_has_the_names_of_its_links(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "other"):
+        (tmp_path / name).mkdir()
+    for camera, target in (("left", "a"), ("right", "b")):
+        (tmp_path / f"{target}/0001.mp4").touch()
+        (tmp_path / f"other/me_{camera}.mp4").symlink_to(tmp_path / f"{target}/0001.mp4")
+    (rig,) = config_of("run --rig other/me_left.mp4 other/me_right.mp4 --out o").sequences
+    assert rig.key.sequence == "me"
+    assert rig_names(rig.videos) == ("me", ("left", "right"))
+    (rig,) = config_of("run --rig other/me_left.mp4 other/me_right.mp4 --out o --name you").sequences
+    assert rig.key.sequence == "you"
+    (tmp_path / "twin.mp4").symlink_to(tmp_path / "a/0001.mp4")
+    for twin in ("twin.mp4", "./a/0001.mp4", "a/0001.mp4"):
+        assert cli.main(["preprocess", "a/0001.mp4", twin, "--rig", "--out", "o"]) == 2
+
+
+def test_a_name_is_for_one_sequence(capsys):
+    assert cli.main(["run", "a.mp4", "b.mp4", "--out", "o", "--name", "me"]) == 2
+    assert "--name goes with one video" in capsys.readouterr().err
+
+
+def test_what_a_job_cannot_have_is_said_before_any_work(tmp_path, capsys):
+    rig = ["run", "a.mp4", "b.mp4", "--rig", "--out", str(tmp_path / "o")]
+    assert cli.main([*rig, "--focal-px", "900"]) == 2
+    assert "`track.focal_px` is of one camera" in capsys.readouterr().err
+    job = tmp_path / "job.yaml"
+    entries = [{"video": f"{name}.mp4", "subject": name} for name in ("anna", "ben")]
+    job.write_text(yaml.safe_dump({"identity": "joint", "sequences": entries}))
+    assert cli.main(["run", str(job), "--out", str(tmp_path / "o")]) == 2
+    assert "needs two or more sequences of one `subject`" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_masks_and_head_become_absolute(tmp_path, monkeypatch):

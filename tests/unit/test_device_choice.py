@@ -13,6 +13,7 @@ from raytrack.pipeline.device import torch_device
 from raytrack.pipeline.executor import device_of
 from raytrack.pipeline.stage import Stage
 from raytrack.pipeline.stages import all_stages
+from raytrack.pipeline.subjects import find_identity, identity_stage
 
 
 def stages(device: str = "auto", renderer: str = "auto", matting: str = "auto") -> dict[str, Stage]:
@@ -37,6 +38,21 @@ def test_only_what_uses_a_gpu_asks_for_one() -> None:
     assert asking == {"landmarks"}
     asking = {name for name, stage in stages("cpu", renderer="nvdiffrast").items() if stage.resources.gpus}
     assert asking == {"track_shared", "track", "render"}
+    for renderer in ("auto", "nvdiffrast"):
+        chosen = stages(renderer=renderer)
+        assert identity_stage(tuple(chosen.values())).resources == chosen["track"].resources
+
+
+def test_a_joint_fit_is_given_the_cpus_of_a_track() -> None:
+    config = RunConfig(pipeline=PipelineConfig(track_cpus=7))
+    assert identity_stage(all_stages(config)).resources.cpus == 7
+
+
+def test_a_joint_fit_refuses_a_gpu_that_torch_does_not_see(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    context = types.SimpleNamespace(device="cuda", stage="identity", config={"members": []})
+    with pytest.raises(AssetError, match="CUDA build of torch"):
+        find_identity(context)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_device_is_no_part_of_what_a_result_depends_on() -> None:

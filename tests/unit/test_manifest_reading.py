@@ -45,6 +45,13 @@ def test_a_table(load, tmp_path):
     assert (ben.video, ben.masks, ben.key.subject) == ("/x/ben.mov", str(tmp_path / "lists/m"), "ben")
 
 
+def test_paths_of_several_videos_may_have_blanks(load, tmp_path):
+    config = load("rigs.csv", "videos,name,occluded\nmy clips/a.mp4; my clips/b.mp4,ab,hair neck_lower\n")
+    (rig,) = config.sequences
+    assert rig.videos == tuple(str(tmp_path / f"lists/my clips/{name}.mp4") for name in "ab")
+    assert rig.occluded == ("hair", "neck_lower")
+
+
 def test_lists_say_the_same(load):
     entries = [{"video": "a.mp4", "name": "a", "occluded": ["hair"]}, {"root": "d", "dataset": "nersemble-v2"}]
     by_yaml = load("people.yaml", yaml.safe_dump(entries)).sequences

@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from raytrack import assets
+from raytrack.fit.interpolation import interpolate_missing
 from raytrack.media.resize import thumbnail
 from raytrack.media.source import probe, read_pictures
 from raytrack.observe.cuts import find_cuts, shots
@@ -24,6 +26,28 @@ def copies(frames) -> np.ndarray:
 @pytest.mark.parametrize("step", [1, 2, 4, 8])
 def test_motion_is_no_cut(demo, step):
     assert find_cuts(copies(demo[::step])).tolist() == []
+
+
+def unrelated(*lengths: int) -> np.ndarray:
+    """Shots of a slowly changing picture each, which have nothing in common."""
+    random = np.random.default_rng(0)
+    shots = []
+    for length in lengths:
+        first, drift = random.uniform(20, 235, (16, 16, 3)), random.normal(0, 1, (16, 16, 3))
+        shots.append(first + drift * np.arange(length)[:, None, None, None])
+    return np.concatenate(shots).clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("lengths", [(40, 6, 6, 6, 40), (4, 4, 4, 4), (20, *(4,) * 8, 20), (30, 5, 30)])
+def test_cuts_in_quick_succession_are_found(lengths):
+    assert find_cuts(unrelated(*lengths)).tolist() == np.cumsum(lengths[:-1]).tolist()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_pictures_that_all_differ_are_no_cuts(times):
+    """Of a very low frame rate, also where each picture is there several times."""
+    pictures = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3)).astype(np.uint8)
+    assert find_cuts(np.repeat(pictures, times, axis=0)).tolist() == []
 
 
 def closer(frame: np.ndarray) -> np.ndarray:
@@ -65,6 +89,26 @@ def test_a_doubtful_change_is_a_cut_if_the_face_jumps():
 def test_one_frame_and_none_have_no_cuts():
     assert find_cuts(np.zeros((1, 16, 16, 3), np.uint8)).tolist() == []
     assert find_cuts(np.zeros((9, 16, 16, 3), np.uint8)).tolist() == []
+
+
+def test_frames_without_a_face_take_what_the_events_say():
+    """Shots A, B, A again and C; faces are missing at the ends of shots and between them."""
+    shot = np.repeat([0, 1, 0, 1, 2], (6, 4, 5, 3, 4))
+    seen = np.ones(len(shot), bool)
+    seen[[4, 5, 8, 12, 15, 16, 17, 18, 21]] = False
+    events = clip_events(seen.astype(int), seen, shot, np.array([6, 10, 15, 18]))
+    fates = {event.first_frame: event.text.partition(": ")[2] for event in events if event.kind == "no_face"}
+    rows = torch.arange(float(len(shot)))[:, None]
+    found = interpolate_missing(torch.where(torch.from_numpy(seen)[:, None], rows, -99.0), seen, shot)[:, 0].tolist()
+    assert fates[4] == "not tracked, the last pose before them is kept"
+    assert found[4:6] == [3, 3], "not what comes after the other shot"
+    assert (fates[8], found[8]) == ("interpolated", 8)
+    assert (fates[12], found[12]) == ("interpolated", 12)
+    assert fates[15] == "not tracked"
+    assert fates[18] == "not tracked, the first pose after them is kept"
+    assert found[18] == 19
+    assert fates[21] == "not tracked, the last pose before them is kept"
+    assert found[21] == 20
 
 
 def test_events_say_what_happens_and_what_becomes_of_it():

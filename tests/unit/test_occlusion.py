@@ -126,9 +126,15 @@ def test_what_always_disagrees_is_judged_by_its_own_level():
     assert share["own"] < 0.6 * share["clean"]
 
 
-@pytest.mark.parametrize(("name", "least"), [("hand", 0.25), ("microphone", 0.7), ("scarf", 0.0), ("glasses", 0.0)])
-def test_painted_occluders(name, least):
-    """Of what they hide of the head much is found, and what they leave is left; a hand is skin on skin."""
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("hand", 0.25, 0.5), ("microphone", 0.9, 1), ("scarf", 0, 0.01), ("glasses", 0.9, 1)],
+)
+def test_painted_occluders(name, least, most):
+    """Of what they hide of the head much is found, and what they leave is left.
+
+    A hand is skin on skin, and of a scarf, which covers the neck alone, nothing is found.
+    """
     image, face = drawn(0.0)
     camera = monocular_camera(torch.tensor(450.0), SIZE_HW)
     vertices = head().vertices(FrameParameters.zeros(1, head().num_expressions), torch.zeros(1))
@@ -139,7 +145,7 @@ def test_painted_occluders(name, least):
     hidden = levels().hidden(compare(image, np.float32(target) / 255, face), FACE_PX)
     painted = (alpha > 128) & (face >= 0)
     assert painted.sum() > 400
-    assert (hidden & painted).sum() >= least * painted.sum()
+    assert least <= (hidden & painted).sum() / painted.sum() <= most
     near = cv2.dilate(painted.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
     assert (hidden & ~near).sum() < 0.05 * (face >= 0).sum()
 

@@ -9,6 +9,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from raytrack.config import SequenceConfig
@@ -23,6 +24,8 @@ from raytrack.pipeline.screen import Screen
 from raytrack.pipeline.stage import Stage, StageOutput
 from raytrack.pipeline.unions import UNION
 from raytrack.pipeline.worker import Failure, ItemResult
+from raytrack.tables.schemas import EVENTS
+from raytrack.tables.store import part_path, write_part
 
 DONE, RUNNING, TODO, FAILED = PartState.DONE, PartState.RUNNING, PartState.TODO, PartState.FAILED
 
@@ -157,6 +160,24 @@ def test_the_report_says_where_how_good_what_failed_and_what_to_do(out):
     assert lines[4] == f"1 of 2 sequences finished in 1:15; scores in {out}/summary.json"
     assert lines[5] == "to try again: raytrack run a.mp4 b.mp4 --out o"
     assert report.exit_code == 3
+
+
+def test_the_report_says_where_all_events_are(out):
+    plan = plan_of(out, frames=[DONE], track=[DONE])
+    texts = [f"cut at frame {frame}" for frame in range(10, 20)]
+    rows = [{"kind": "cut", "first_frame": 0, "last_frame": 0, "text": text} for text in texts]
+    write_part(
+        part_path(out, "events", plan.key, "track-00000"), pa.Table.from_pylist(rows, schema=EVENTS), fingerprint="t"
+    )
+
+    def said(summary) -> str:
+        outcomes = (SequenceOutcome(key=plan.key, plan=plan, failures=()),)
+        stream = io.StringIO()
+        write_report(RunReport(out=out, seconds=1, outcomes=outcomes, summary=summary), Screen(stream), retry="")
+        return stream.getvalue()
+
+    assert "    cut at frame 16\n    and 3 more: see the table events\n" in said(None)
+    assert "and 3 more: see summary.json\n" in said({"sequences": {"a": {"events": texts}}})
 
 
 def test_the_report_tells_of_cameras_unions_and_what_else_there_is_to_know(out):

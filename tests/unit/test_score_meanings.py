@@ -28,3 +28,4 @@ def test_scores_out_of_their_range_are_worth_a_look():
     assert unusual_scores({**GOOD, "psnr_db": None}) == []
     assert SCORE_MEANINGS["psnr_db"].usual == ">= 24"
     assert SCORE_MEANINGS["ring_l1"].usual == "<= 0.4"
+    assert SCORE_MEANINGS["outline_bias_face_percent"].usual == "-1 … 1"

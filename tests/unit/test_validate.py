@@ -15,7 +15,7 @@ from raytrack.export.formats import write_dataset
 from raytrack.fit.npz import read_npz, write_npz
 from raytrack.pipeline.track_rows import scores_row, static_row, track_rows
 from raytrack.tables.keys import SequenceKey
-from raytrack.tables.schemas import EXPORTS, SCORE_NAMES
+from raytrack.tables.schemas import EXPORTS, IDENTITIES, SCORE_NAMES
 from raytrack.tables.store import part_path, write_part
 
 NUM_FRAMES = 4
@@ -105,6 +105,48 @@ def test_a_track_with_numbers_that_are_none(out, capsys):
     assert f"s: {TRACK}: translation holds numbers that are not finite" in text
 
 
+def test_one_thing_missing_hides_nothing_else(out, capsys):
+    (out / TRACK).unlink()
+    (out / "export/s/images/00002_00.png").unlink()
+    code, text = said(out, capsys)
+    assert code == 1
+    assert "psnr_db" in text, "scores are shown all the same"
+    assert f"s: {TRACK} missing; run again" in text
+    assert "file_path images/00002_00.png is missing" in text
+
+
+def test_a_damaged_track(out, capsys):
+    arrays = read_npz(out / TRACK)
+    del arrays["timestep_id"]
+    write_npz(out / TRACK, arrays)
+    assert f"s: {TRACK} has no timestep_id" in said(out, capsys)[1]
+    (out / TRACK).write_bytes(b"PK")
+    assert "not a readable .npz archive" in said(out, capsys)[1]
+
+
+def test_an_identity_and_a_union_that_are_damaged(out, capsys):
+    identity = SequenceKey(dataset="d", subject="s", sequence="identity_s")
+    path = "tracks/identity_s/identity.npz"
+    (out / path).parent.mkdir()
+    write_npz(out / path, {"shape": np.zeros(3, np.float32)})
+    part = part_path(out, "identities", identity, "identity-00000")
+    write_part(part, pa.Table.from_pylist([{"path": path, "members": ["s"]}], schema=IDENTITIES), fingerprint="f",
+               files=[path])  # fmt: skip
+    assert said(out, capsys)[0] == 0
+    write_npz(out / path, {"shape": np.full(3, np.nan, np.float32)})
+    assert f"identity_s: {path}: shape holds numbers that are not finite" in said(out, capsys)[1]
+    (out / path).unlink()
+    assert f"identity_s: {path} missing" in said(out, capsys)[1]
+    part.write_bytes(b"PAR1")
+    union = part_path(out, "unions", SequenceKey(dataset="d", subject="s", sequence="union_s"), "union-00000")
+    union.parent.mkdir(parents=True)
+    union.write_bytes(b"PAR1")
+    code, text = said(out, capsys)
+    assert code == 1
+    assert text.count("missing or damaged table") == 2
+    assert "psnr_db" in text
+
+
 def test_a_folder_without_a_run(tmp_path, capsys):
     assert cli.main(["validate", str(tmp_path)]) == 2
     assert "not a folder that raytrack wrote" in capsys.readouterr().err
@@ -143,12 +185,25 @@ def doubled(frames):
         (doubled, "its camera has two frames of one timestep"),
         (doubled, "5 frames where 4 were written"),
         (lambda frames: frames.pop(), "3 frames, but the splits have 4"),
+        (lambda frames: frames.__setitem__(1, 7), "frame 1 is no object"),
+        (lambda frames: frames[1]["transform_matrix"][0].pop(), "frame 1: transform_matrix is not 4 × 4"),
+        (lambda frames: frames[1].update(transform_matrix="no"), "frame 1: transform_matrix is not 4 × 4"),
+        (lambda frames: frames[1].update(fl_x="wide"), "frame 1 has no number as fl_x"),
+        (lambda frames: frames[1].update(file_path=3), "frame 1 has no path as file_path"),
+        (lambda frames: [one.update(timestep_index=[0]) for one in frames], "two frames of one timestep"),
     ],
 )
 def test_what_readers_would_stumble_over(out, change, told):
     assert dataset_problems(out / "export/s", NUM_FRAMES) == []
     edited(out / "export/s", change)
     assert any(told in problem for problem in dataset_problems(out / "export/s", NUM_FRAMES))
+
+
+def test_many_missing_pictures_are_one_line(out):
+    for picture in (out / "export/s/images").iterdir():
+        picture.unlink()
+    (problem,) = dataset_problems(out / "export/s")
+    assert problem.endswith("frame 0: file_path images/00000_00.png is missing, and 3 more")
 
 
 def test_documents_that_cannot_be_read(out):
