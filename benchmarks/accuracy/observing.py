@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from assets.demo.build_demo.performance import FRAMES_PER_SECOND
 from benchmarks.accuracy.suite import Clip
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.rig import RigCamera
@@ -34,9 +35,10 @@ def observe_clip(clip: Clip) -> Views:
             for t in range(clip.num_frames)
         ]
         chosen = list(np.stack(frames, axis=1))
+    times_s = np.array(clip.frames) / FRAMES_PER_SECOND
     return tuple(
-        _view(frames, times_s, found[number], chosen[number], _calibration(clip, number))
-        for number, (frames, times_s) in enumerate(recordings)
+        _view(frames, times_s, found[number], chosen[number], _calibration(clip, number), 1 / FRAMES_PER_SECOND)
+        for number, (frames, _) in enumerate(recordings)
     )
 
 
@@ -71,7 +73,7 @@ def _calibration(clip: Clip, number: int) -> RigCamera | None:
 
 def _view(
     frames: list[np.ndarray], times_s: np.ndarray, found: Sequence[Sequence[FaceObservation]], chosen: np.ndarray,
-    calibrated: RigCamera | None,
+    calibrated: RigCamera | None, usual_step_s: float | None = None,
 ) -> SequenceObservation:  # fmt: skip
     ids = tuple(f"{frame:06d}" for frame in range(len(frames)))
     mattes = list(make_matter("selfie").track(zip(ids, frames, strict=True)))
@@ -81,6 +83,7 @@ def _view(
         size_hw=(frames[0].shape[0], frames[0].shape[1]),
         timestep_ids=ids,
         timestamps_s=times_s,
+        usual_step_s=usual_step_s,
         load_image=lambda frame: frames[frame],
         load_alpha=lambda frame: mattes[frame],
         landmarks_px=_stacked([face and face.landmarks for face in faces], (478, 2)),

@@ -83,6 +83,8 @@ class Clip:
     """A rendered clip and its truth, in the world in which it was rendered: metres, y up."""
 
     folder: Path
+    frames: tuple[int, ...]
+    """Of the performance: what is between them was not filmed."""
     name: str
     is_rig: bool
     camera_ids: tuple[str, ...]
@@ -113,13 +115,14 @@ class Clip:
         return len(self.vertices)
 
     @classmethod
-    def load(cls, folder: Path) -> "Clip":
-        """Read what `make_clip` wrote."""
+    def load(cls, folder: Path, frames: tuple[int, ...]) -> "Clip":
+        """Read what `make_clip` wrote of a specification with these frames."""
         with np.load(folder / "truth.npz", allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         part_names = [name.removeprefix("part_") for name in arrays if name.startswith("part_")]
         return cls(
             folder=folder,
+            frames=frames,
             name=str(arrays["name"]),
             is_rig=bool(arrays["is_rig"]),
             camera_ids=tuple(arrays["camera_ids"].tolist()),
@@ -143,7 +146,7 @@ def make_clip(spec: ClipSpec, cache: Path, *, num_threads: int = 1) -> Clip:
     """The clip of a specification: from the cache, else rendered into it."""
     folder = clip_folder(spec, cache)
     if (folder / "truth.npz").is_file():
-        return Clip.load(folder)
+        return Clip.load(folder, spec.frames)
     # The tracer's kernels take seconds to load, and a suite that is there needs none of them.
     from benchmarks.accuracy.filming import film_clip  # noqa: PLC0415
 
@@ -155,7 +158,7 @@ def make_clip(spec: ClipSpec, cache: Path, *, num_threads: int = 1) -> Clip:
         shutil.rmtree(folder, ignore_errors=True)
         # At once: a clip is there with all its files, or not at all.
         finished.rename(folder)
-    return Clip.load(folder)
+    return Clip.load(folder, spec.frames)
 
 
 def make_suite(specs: Sequence[ClipSpec], cache: Path, *, num_threads: int = 1) -> list[Clip]:

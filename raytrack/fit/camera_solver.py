@@ -17,6 +17,7 @@ from raytrack.fit.block_system import BlockSystem
 from raytrack.fit.camera_fit import FocalPrior
 from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, moved_camera, without_place
 from raytrack.fit.evidence import evidence
+from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.rig import packed, unpacked
 from raytrack.fit.row_solver import DAMPING, RowSolver, Setting
 from raytrack.fit.row_terms import ViewShares, ViewTerms
@@ -177,15 +178,21 @@ class CameraSolver(RowSolver):
         size = common + NUM_CAMERA_PARAMETERS * len(problem.views)
         matrix, gradient = torch.zeros(size, size), torch.zeros(size)
         for number in views:
-            view = problem.views[number]
+            view, camera = problem.views[number], setting.camera(number, frame)
+
+            def rates(corners: np.ndarray, weights: np.ndarray, camera: Camera = camera) -> np.ndarray:
+                return identity_rates(camera, surface.world, moved, corners, weights).numpy()
+
             terms = ViewTerms(
-                view=view, frame=frame, camera=setting.camera(number, frame), surface=surface, masks=self._masks,
-                weights=problem.weights, shares=shares, pivot=pivots[number], moved=moved,
+                view=view, frame=frame, camera=camera, surface=surface, masks=self._masks,
+                weights=problem.weights, shares=shares, pivot=pivots[number], more_rates=rates,
             )  # fmt: skip
             drawing = self._draw(setting, surface, number, frame)
             own = terms.normal_equations(drawing, view.unit_px * blur_px, problem.num_samples, generator)
             first = common + NUM_CAMERA_PARAMETERS * number
-            where = torch.cat([torch.arange(common), first + torch.arange(NUM_CAMERA_PARAMETERS)])
+            where = torch.cat(
+                [torch.arange(columns), first + torch.arange(NUM_CAMERA_PARAMETERS), torch.arange(columns, common)]
+            )
             matrix[where[:, None], where] += own[0]
             gradient[where] += own[1]
         return matrix, gradient

@@ -18,7 +18,6 @@ from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.gaze import height_trust
-from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.pixel_samples import sample_pixels
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
@@ -150,9 +149,7 @@ class ViewTerms:
     weights: Weights
     shares: ViewShares
     pivot: Float[Tensor, "3"] | None = None
-    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after all other columns."""
-    moved: Float[Tensor, "vertices 3 shapes"] | None = None
-    """With it, the identity's coefficients come after the row's columns: how vertices move with each."""
+    """With it, the camera's seven parameters (`raytrack.fit.camera_motion`) come after the row's columns."""
     more_rates: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     """With it, more columns come last: from corners and weights of points to pixels per unit, (points, 2, more)."""
 
@@ -183,9 +180,6 @@ class ViewTerms:
         jacobian = surface_jacobian(
             self.surface, corners, weights, self.camera.cam_from_world.numpy(), (float(focal[0, 0]), float(focal[1, 1]))
         )
-        if self.moved is not None:
-            rates = identity_rates(self.camera, self.surface.world, self.moved, corners, weights)
-            jacobian = np.concatenate([jacobian, rates.numpy()], axis=2)
         if self.pivot is not None:
             jacobian = np.concatenate([jacobian, self._camera_jacobian(corners, weights, self.pivot)], axis=2)
         if self.more_rates is not None:
