@@ -215,7 +215,7 @@ def pictures_of_held_out_rows(monkeypatch, observation: SequenceObservation, sta
     seen: list[Pictures] = []
 
     def solve_rows(runner: StageRunner, _stage: RowStage, state: FitState, _frames: np.ndarray) -> FitState:
-        seen.append(runner.pictures(state, "all"))
+        seen.append(runner.pictures.of(state, "all"))
         return dataclasses.replace(state, rows=scene()[1].parameters.pack())
 
     monkeypatch.setattr(StageRunner, "schedule", lambda *_: stages)
