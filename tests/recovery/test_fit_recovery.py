@@ -171,7 +171,7 @@ def test_a_whole_fit_from_noisy_landmarks(scene):
 
 def test_resuming_gives_the_same_bits(scene, tmp_path, monkeypatch):
     head, _, observation = scene
-    monkeypatch.setattr("raytrack.fit.tracker.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("raytrack.fit.stage_loop.CHECKPOINT_INTERVAL_S", 0.0)
     undisturbed = track_sequence(observation, head, fast())
 
     class Killed(Exception):
