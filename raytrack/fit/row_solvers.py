@@ -11,7 +11,7 @@ from raytrack.fit.neighbours import link_weights
 from raytrack.fit.picture_cache import PictureCache, PictureSet
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem
+from raytrack.fit.row_problem import RowProblem
 from raytrack.fit.schedule import FrameChoice
 from raytrack.fit.score_prior import ScorePrior
 from raytrack.fit.surface import SurfaceModel
