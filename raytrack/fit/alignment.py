@@ -9,8 +9,10 @@ from torch import Tensor
 
 from raytrack.errors import AssetError, ConfigError
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.landmark_sets import LANDMARK_SETS, LandmarkSet
+from raytrack.fit.gaze import iris_trust
+from raytrack.fit.landmark_sets import LANDMARK_SETS, LandmarkSet, landmark_set
 from raytrack.fit.shared_problem import OffsetRegions
+from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 
 _RIGID_REGIONS = ("mouth_interior", "teeth", "tongue", "eyeballs", "sockets", "eyelids")
@@ -20,6 +22,7 @@ _LOOSE_REGIONS = {"hair": 0.1, "ears": 0.1, "neck": 0.1, "bust": 0.04}
 """Factors on the Laplacian term where the identity basis knows little; later entries win."""
 _OFFSET_LIMIT_M = 0.02
 _OFFSET_LIMITS_M = {"hair": 0.06, "bust": 0.04}
+_FEWEST_LANDMARKS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +102,24 @@ def trusted_landmarks(
     corners = head.faces[head.landmarks[landmarks.embedding].faces]
     visible = ((~occluded[corners].all(dim=1)).numpy() & landmarks.fixed).astype(np.float32)
     return detected[:, None].astype(np.float32) * visible[None]
+
+
+def landmark_trust(
+    views: SequenceViews, head: HeadModel, config: TrackConfig
+) -> Float[np.ndarray, "views frames landmarks"]:
+    """Trust in each view's points, before it is known which of them a rig's cameras see.
+
+    Raises:
+        AssetError: The head lacks these landmarks.
+        ConfigError: Too few of them are left where parts are occluded.
+    """
+    landmarks, occluded = landmark_set(views.first.landmark_set), occluded_vertices(head, config)
+    trust = np.stack(
+        [
+            trusted_landmarks(head, seen, occluded, landmarks) * iris_trust(views.landmarks_px(view), landmarks)
+            for view, seen in enumerate(views.detected_by_view)
+        ]
+    )
+    if (trust.max(axis=0)[views.detected] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
+        raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
+    return trust

@@ -19,7 +19,8 @@ from raytrack.fit.camera_motion import NUM_CAMERA_PARAMETERS, moved_camera, with
 from raytrack.fit.evidence import evidence
 from raytrack.fit.identity_motion import identity_rates
 from raytrack.fit.rig import packed, unpacked
-from raytrack.fit.row_solver import DAMPING, RowSolver, Setting
+from raytrack.fit.row_problem import Setting
+from raytrack.fit.row_solver import DAMPING, RowSolver
 from raytrack.fit.row_terms import ViewShares, ViewTerms
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.surface_jacobian import PosedSurface
@@ -27,7 +28,6 @@ from raytrack.geometry.camera import Camera, monocular_camera
 
 _FOCAL_PRIOR = 0.15
 """Factor on the prior of the landmark fit, whose cost is so much larger."""
-_LANDMARKS = 1.0
 _HELD = 1e8
 _LONGEST_SHAPE_STEP = 0.5
 
@@ -172,7 +172,7 @@ class CameraSolver(RowSolver):
         seeing = [view for view in views if problem.views[view].sees_landmarks(frame)]
         shares = ViewShares(
             colours=float(evidence(len(views))) / max(len(views), 1),
-            landmarks=_LANDMARKS * float(evidence(len(seeing))) / max(len(seeing), 1),
+            landmarks=float(evidence(len(seeing))) / max(len(seeing), 1),
         )
         common = columns + moved.shape[-1]
         size = common + NUM_CAMERA_PARAMETERS * len(problem.views)

@@ -19,11 +19,10 @@ from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
-from raytrack.fit.observation import ImageLoader, SequenceObservation
 from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.schedule import OcclusionStage, RowStage
 from raytrack.fit.stage_runner import StageRunner
-from raytrack.fit.views import SequenceViews
+from raytrack.fit.views import SequenceViews, frames_of
 from raytrack.head.model import HeadModel
 
 logger = logging.getLogger(__name__)
@@ -60,34 +59,6 @@ def without_held_out_cameras(views: SequenceViews, config: TrackConfig) -> Seque
     if not left:
         raise ConfigError("held_out_cameras: no camera is left to track with")
     return SequenceViews.of(left)
-
-
-def frames_of(views: SequenceViews, numbers: Int[np.ndarray, " chosen"]) -> SequenceViews:
-    """The same views of some frames, as if there had never been others."""
-    chosen = SequenceViews.of(tuple(_frames_of_view(view, numbers) for view in views.observations))
-    return dataclasses.replace(chosen, solved=views.solved)
-
-
-def _frames_of_view(view: SequenceObservation, numbers: np.ndarray) -> SequenceObservation:
-    # Every array of an observation goes by frame.
-    arrays = {
-        item.name: getattr(view, item.name)[numbers]
-        for item in dataclasses.fields(view)
-        if isinstance(getattr(view, item.name), np.ndarray)
-    }
-    if view.source_index is None:
-        arrays["source_index"] = numbers
-    return dataclasses.replace(
-        view,
-        timestep_ids=tuple(view.timestep_ids[number] for number in numbers),
-        load_image=_renumbered(view.load_image, numbers),
-        load_alpha=None if view.load_alpha is None else _renumbered(view.load_alpha, numbers),
-        **arrays,
-    )
-
-
-def _renumbered(load: ImageLoader, numbers: np.ndarray) -> ImageLoader:
-    return lambda frame: load(int(numbers[frame]))
 
 
 def _fitted_groups(views: SequenceViews, kept: Bool[np.ndarray, " frames"]) -> Int[np.ndarray, " groups"]:

@@ -16,7 +16,8 @@ from raytrack.fit.groups import FrameGroups, numbered
 from raytrack.fit.held_out import held_out_frames
 from raytrack.fit.identity import Identity
 from raytrack.fit.observation import ImageLoader, SequenceObservation
-from raytrack.fit.tracker import Progress, track_sequence
+from raytrack.fit.stage_loop import Progress
+from raytrack.fit.tracker import track_sequence
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from raytrack.fit.focal import FaceCentre
 from raytrack.fit.joint_system import FrameEquations, JointSystem
-from raytrack.fit.row_solver import RowProblem, RowSolver, Setting
+from raytrack.fit.row_problem import RowProblem, Setting
+from raytrack.fit.row_solver import RowSolver
 from raytrack.fit.row_terms import ViewShares, ViewTerms
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.shared_rates import SharedRates

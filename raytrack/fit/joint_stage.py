@@ -9,7 +9,7 @@ from torch import Tensor
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.joint_solver import JointSolver
 from raytrack.fit.key_frames import key_frames_of_groups
-from raytrack.fit.row_solver import RowProblem
+from raytrack.fit.row_problem import RowProblem
 from raytrack.fit.schedule import JointStage
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.views import SequenceViews

@@ -15,9 +15,8 @@ import torch
 
 from raytrack.errors import InputError, NotConvergedError
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.held_out import frames_of
 from raytrack.fit.joint_fit import lowest
-from raytrack.fit.views import SequenceViews
+from raytrack.fit.views import SequenceViews, frames_of
 from raytrack.geometry.camera import Camera
 
 logger = logging.getLogger(__name__)

@@ -89,3 +89,28 @@ class RowPrior:
         matrix[left, right] -= 2 * self.eyes_apart
         matrix[right, left] -= 2 * self.eyes_apart
         return matrix, gradient
+
+
+def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:
+    """Curvature per column of the pull towards a neighbouring frame: half the weighted mean square to each."""
+    result = torch.zeros(NUM_POSE + num_expressions)
+    per_block = {
+        "rotation": weights.smooth_rotation,
+        "translation": weights.smooth_translation,
+        "neck_pose": weights.smooth_neck,
+        "jaw_pose": weights.smooth_jaw,
+        "eyes_pose": weights.smooth_eyes,
+        "expression": weights.smooth_expression,
+    }
+    for name, columns in block_slices(num_expressions).items():
+        if name in per_block:
+            result[columns] = per_block[name] / (columns.stop - columns.start)
+    return result
+
+
+def longest_step(num_expressions: int) -> Float[Tensor, " columns"]:
+    """Largest change of each parameter in one iteration."""
+    limit = torch.full((NUM_POSE + num_expressions,), 1.0)
+    limit[:NUM_POSE] = 0.3
+    limit[block_slices(num_expressions)["translation"]] = 0.05
+    return limit

@@ -9,70 +9,28 @@ the result does not depend on how many threads work.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from raytrack.fit.config import Weights
+from raytrack.fit.drawing import Drawing, SurfaceMasks, draw
 from raytrack.fit.evidence import evidence
-from raytrack.fit.groups import FrameGroups
-from raytrack.fit.landmark_sets import LandmarkSet
-from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_terms import Drawing, RowView, SurfaceMasks, ViewShares, ViewTerms, draw
-from raytrack.fit.score_prior import ScorePrior
+from raytrack.fit.row_priors import longest_step, smoothness_weights
+from raytrack.fit.row_problem import RowProblem, Setting
+from raytrack.fit.row_terms import ViewShares, ViewTerms
 from raytrack.fit.shared import SharedParameters
-from raytrack.fit.surface import SurfaceModel
 from raytrack.fit.surface_jacobian import PosedSurface
-from raytrack.geometry.camera import Camera
-from raytrack.head.model import HeadModel
-from raytrack.head.parameters import NUM_POSE, block_slices
 from raytrack.render.protocol import Renderer
 
 DAMPING = 1e-2
 VIEWS_PER_ITERATION = 6
 """More views than this take turns in being drawn."""
 _SAMPLES_OF_ALL_VIEWS = 6000
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowProblem:
-    """Everything that stays fixed while rows are solved."""
-
-    head: HeadModel
-    surface: SurfaceModel
-    views: tuple[RowView, ...]
-    landmarks: LandmarkSet
-    groups: FrameGroups
-    weights: Weights
-    prior: RowPrior
-    link_weights: Float[np.ndarray, " links"]
-    """How strongly frame k and k + 1 are alike, 0 to 1: less the further apart in time, 0 next to a missing face."""
-    ignored_faces: Bool[np.ndarray, " faces"]
-    """Faces that colours are not aligned to."""
-    ignored_outline: Bool[np.ndarray, " vertices"]
-    """Vertices whose silhouettes are not aligned to the matte: the open edge of the bust, occluded regions."""
-    make_renderer: Callable[[], Renderer]
-    num_threads: int
-    score_prior: ScorePrior | None = None
-    """Where the frames have expression scores."""
-    num_samples: int = 2500
-    """Most pixels per view and iteration."""
-    seed: int = 0
-
-    def prior_at(
-        self, row: Float[Tensor, " columns"], frame: int
-    ) -> tuple[Float[Tensor, "columns columns"], Float[Tensor, " columns"]]:
-        """Curvature matrix and gradient of what a frame's row should look like."""
-        curvature, slope = self.prior.quadratic(row)
-        if self.score_prior is None:
-            return curvature, slope
-        more, pull = self.score_prior.quadratic(row, frame)
-        return curvature + torch.diag(more), slope + pull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +110,7 @@ class RowSolver:
         return RowResult(rows=result, first_error=first, last_error=last)
 
     def linearised(
-        self, setting: "Setting", rows: Float[Tensor, "frames columns"], numbers: Sequence[int], round_index: int
+        self, setting: Setting, rows: Float[Tensor, "frames columns"], numbers: Sequence[int], round_index: int
     ) -> list[tuple[Tensor, Tensor, float]]:
         """Curvature, gradient (both without the pull of neighbours) and colour error of some frames, in doubles."""
 
@@ -166,7 +124,7 @@ class RowSolver:
         return list(self._pool.map(one, numbers))
 
     def colour_errors(
-        self, setting: "Setting", rows: Float[Tensor, "frames columns"], numbers: Sequence[int]
+        self, setting: Setting, rows: Float[Tensor, "frames columns"], numbers: Sequence[int]
     ) -> list[float]:
         """Mean colour error of some frames, over the views that show the head."""
 
@@ -189,7 +147,7 @@ class RowSolver:
 
     def _solve_frame(
         self,
-        setting: "Setting",
+        setting: Setting,
         before: Float[Tensor, "frames columns"],
         frame: int,
         links: list[tuple[int, float]],
@@ -225,11 +183,11 @@ class RowSolver:
         """Views that show the head."""
         return [number for number, view in enumerate(self.problem.views) if view.frames.present[frame]]
 
-    def _pose(self, setting: "Setting", row: Float[Tensor, " columns"]) -> PosedSurface:
+    def _pose(self, setting: Setting, row: Float[Tensor, " columns"]) -> PosedSurface:
         (surface,), _ = self.problem.surface.pose(row[None], setting.neutral, setting.joints)
         return surface
 
-    def _draw(self, setting: "Setting", surface: PosedSurface, view: int, frame: int) -> Drawing:
+    def _draw(self, setting: Setting, surface: PosedSurface, view: int, frame: int) -> Drawing:
         frames = self.problem.views[view].frames
         camera, target = setting.camera(view, frame), frames.targets([frame])
         light = setting.shared.light_in(int(self.problem.groups.light[frame]), frames.place)
@@ -237,7 +195,7 @@ class RowSolver:
 
     def _normal_equations(
         self,
-        setting: "Setting",
+        setting: Setting,
         surface: PosedSurface,
         frame: int,
         drawn_views: Sequence[int],
@@ -278,62 +236,6 @@ def view_turns(views: Sequence[int], num_iterations: int, first: int) -> list[li
     stride = -(-len(views) // VIEWS_PER_ITERATION)
     turns = [list(views[(first + turn) % stride :: stride]) for turn in range(num_iterations - 1)]
     return [*turns, list(views)] if turns else [list(views)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """Shared parameters, unpacked once per pass."""
-
-    shared: SharedParameters
-    neutral: Tensor
-    joints: Tensor
-    cameras: tuple[tuple[Camera, ...], ...]
-    """Of each view, for each focal length."""
-    focal_group: Int[np.ndarray, " frames"]
-
-    @classmethod
-    def create(cls, problem: RowProblem, shared: SharedParameters) -> "Setting":
-        """Of what is held fixed."""
-        neutral, joints = problem.head.identity(shared.shape)
-        focals_px = shared.log_focal.exp()
-        return cls(
-            shared=shared,
-            neutral=neutral + shared.offset,
-            joints=joints,
-            cameras=tuple(
-                tuple(view.frames.camera(focal_px, shared.cameras) for focal_px in focals_px) for view in problem.views
-            ),
-            focal_group=problem.groups.focal,
-        )
-
-    def camera(self, view: int, frame: int) -> Camera:
-        """What a view's picture of a frame was taken with."""
-        return self.cameras[view][self.focal_group[frame]]
-
-
-def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:
-    """Curvature per column of the pull towards a neighbouring frame: half the weighted mean square to each."""
-    result = torch.zeros(NUM_POSE + num_expressions)
-    per_block = {
-        "rotation": weights.smooth_rotation,
-        "translation": weights.smooth_translation,
-        "neck_pose": weights.smooth_neck,
-        "jaw_pose": weights.smooth_jaw,
-        "eyes_pose": weights.smooth_eyes,
-        "expression": weights.smooth_expression,
-    }
-    for name, columns in block_slices(num_expressions).items():
-        if name in per_block:
-            result[columns] = per_block[name] / (columns.stop - columns.start)
-    return result
-
-
-def longest_step(num_expressions: int) -> Float[Tensor, " columns"]:
-    """Largest change of each parameter in one iteration."""
-    limit = torch.full((NUM_POSE + num_expressions,), 1.0)
-    limit[:NUM_POSE] = 0.3
-    limit[block_slices(num_expressions)["translation"]] = 0.05
-    return limit
 
 
 def _single_thread() -> None:

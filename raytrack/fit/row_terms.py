@@ -11,31 +11,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.camera_motion import camera_rates
 from raytrack.fit.config import Weights
+from raytrack.fit.drawing import Drawing, SurfaceMasks
 from raytrack.fit.frames import TrackingFrames
 from raytrack.fit.gaze import height_trust
 from raytrack.fit.pixel_samples import sample_pixels
-from raytrack.fit.shared import SharedParameters
+from raytrack.fit.point_terms import absolute, assemble, bilinear, glint_trust, image_gradients
 from raytrack.fit.surface_jacobian import PosedSurface, surface_jacobian
 from raytrack.geometry.camera import Camera
-from raytrack.head.model import HeadModel
-from raytrack.render.protocol import Fragments, Renderer
+from raytrack.render.protocol import Fragments
 
 SMALLEST_RESIDUAL = 0.03
 """Colour error (0 to 1) below which a pixel counts quadratically."""
 REFERENCE_FACE_PX = 100.0
 """Face size that lengths in pixels here are written for; they grow with the face."""
-_FINE_REGIONS = ("eyeballs", "eyelids", "lips", "mouth_interior", "teeth", "tongue")
 SMALLEST_LANDMARK_PX = 0.5
 SMALLEST_GAP_PX = 0.25
 _EYE_BLUR_PX = 1.0
 """Eyes are blurred no further: the landmarks of the irises are nearer than that, and a wide blur mixes lids in."""
-_GLINT = 0.1
-"""Colour error from which a bright spot in an eye is a light's reflection rather than the eye."""
 OUTLINE_REACH_PX = 4.0
 """Silhouette points further from the matte's edge than this are not the same outline."""
 
@@ -59,52 +56,6 @@ class RowView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurfaceMasks:
-    """What of a head takes part, as arrays."""
-
-    faces: np.ndarray
-    landmark_corners: np.ndarray
-    landmark_barycentric: np.ndarray
-    ignored_faces: Bool[np.ndarray, " faces"]
-    """Faces that colours are not aligned to."""
-    ignored_outline: Bool[np.ndarray, " vertices"]
-    """Vertices whose silhouettes are not aligned to the matte."""
-    fine_faces: Bool[np.ndarray, " faces"]
-    """Eyes and mouth: small in pictures, and of their pixels more are taken (`raytrack.fit.pixel_samples`)."""
-    eyeball_faces: Bool[np.ndarray, " faces"]
-
-    @classmethod
-    def create(
-        cls, head: HeadModel, embedding: str, ignored_faces: np.ndarray, ignored_outline: np.ndarray
-    ) -> "SurfaceMasks":
-        """Of a head with one set of landmarks."""
-        points = head.landmarks[embedding]
-        return cls(
-            faces=head.faces.numpy(),
-            landmark_corners=head.faces[points.faces].numpy(),
-            landmark_barycentric=points.barycentric.float().numpy(),
-            ignored_faces=ignored_faces,
-            ignored_outline=ignored_outline,
-            fine_faces=np.any([head.face_region(name).numpy() for name in _FINE_REGIONS], axis=0),
-            eyeball_faces=head.face_region("eyeballs").numpy(),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """One render of one view of one frame."""
-
-    image: np.ndarray
-    target: np.ndarray
-    clip: Tensor
-    fragments: Fragments
-    renderer: Renderer
-    num_covered: int
-    mean_error: float
-    """Mean absolute colour error over the covered pixels."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ViewShares:
     """Factors on one view's terms: what several views are worth together, over their number."""
 
@@ -114,27 +65,6 @@ class ViewShares:
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Corners (points, 3), their weights (points, 3), metrics (points, 2, 2), pulls (points, 2)."""
-
-
-@torch.no_grad()
-def draw(
-    renderer: Renderer,
-    camera: Camera,
-    surface: PosedSurface,
-    shared: SharedParameters,
-    target: Tensor,
-    light: Tensor | None = None,
-) -> Drawing:
-    """Render a posed head over a picture (1, h, w, 3), in a light (9, 3): by default the first there is."""
-    world = torch.from_numpy(surface.world)[None]
-    clip = camera.clip(world)
-    lights = (shared.light[0] if light is None else light)[None]
-    image, fragments = renderer.shade(clip, renderer.vertex_normals(world), shared.texture, lights, target)
-    image = renderer.antialias(image, clip, fragments)
-    num_covered = int(fragments.coverage.sum())
-    error = float((image - target).abs().sum()) / (3 * num_covered) if num_covered else float("inf")
-    return Drawing(image=image[0].numpy(), target=target[0].numpy(), clip=clip, fragments=fragments, renderer=renderer,
-                   num_covered=max(num_covered, 1), mean_error=error)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +119,7 @@ class ViewTerms:
             gaps, gap_metrics, gap_pulls = self._gaps(landmarks)
             jacobian = np.concatenate([jacobian, gaps])
             metrics, pulls = np.concatenate([metrics, gap_metrics]), np.concatenate([pulls, gap_pulls])
-        return _assemble(jacobian, metrics, pulls)
+        return assemble(jacobian, metrics, pulls)
 
     def _camera_jacobian(self, corners: np.ndarray, weights: np.ndarray, pivot: Tensor) -> np.ndarray:
         points = (self.surface.world[corners] * weights[..., None]).sum(axis=1).astype(np.float32)
@@ -209,11 +139,11 @@ class ViewTerms:
         face = drawing.fragments.face_index[0].numpy().ravel()[pixels]
         two = drawing.fragments.barycentric[0].numpy().reshape(-1, 2)[pixels]
         barycentric = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
-        error, slope = _image_gradients(drawing.image, drawing.target, blur_px, pixels)
+        error, slope = image_gradients(drawing.image, drawing.target, blur_px, pixels)
         in_eye = self.masks.eyeball_faces[face]
         eye_blur_px = min(blur_px, _EYE_BLUR_PX * self.view.unit_px)
         if eye_blur_px < blur_px and in_eye.any():
-            error[in_eye], slope[in_eye] = _image_gradients(drawing.image, drawing.target, eye_blur_px, pixels[in_eye])
+            error[in_eye], slope[in_eye] = image_gradients(drawing.image, drawing.target, eye_blur_px, pixels[in_eye])
         photo = self.shares.colours * self.weights.photo
         weight = photo / 3 * shares[:, None] / np.maximum(np.abs(error), SMALLEST_RESIDUAL)
         trust = self.view.frames.pixel_weights(self.frame)
@@ -234,7 +164,7 @@ class ViewTerms:
         error = self._landmark_positions() - self.view.frames.landmarks_px[self.frame]
         trust = self.view.landmark_weights[self.frame]
         scale = self.shares.landmarks * self.weights.landmark / self.view.frames.face_size_px
-        metric, pull = _absolute(error, scale * trust / len(trust), SMALLEST_LANDMARK_PX * self.view.unit_px)
+        metric, pull = absolute(error, scale * trust / len(trust), SMALLEST_LANDMARK_PX * self.view.unit_px)
         along = height_trust(self.view.frames.landmarks)
         metric[:, 1, 1], pull[:, 1] = metric[:, 1, 1] * along, pull[:, 1] * along
         return self.masks.landmark_corners, self.masks.landmark_barycentric, metric, pull
@@ -247,7 +177,7 @@ class ViewTerms:
         error = (projected[upper] - projected[lower]) - (detected[upper] - detected[lower])
         trust = np.minimum(trusted[upper], trusted[lower])
         scale = self.shares.landmarks * self.weights.gap / frames.face_size_px
-        metric, pull = _absolute(error, scale * trust / len(upper), SMALLEST_GAP_PX * self.view.unit_px)
+        metric, pull = absolute(error, scale * trust / len(upper), SMALLEST_GAP_PX * self.view.unit_px)
         return jacobian[upper] - jacobian[lower], metric, pull
 
     def _outline(self, drawing: Drawing, field: np.ndarray) -> Points:
@@ -277,63 +207,3 @@ class ViewTerms:
         pull = (weight * distance)[:, None] * slope
         weights = np.stack([1 - share, share, np.zeros_like(share)], axis=1)
         return np.concatenate([vertices, vertices[:, :1]], axis=1), weights, metric, pull
-
-
-def _absolute(error: np.ndarray, weight: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Metrics and pulls of weighted absolute x and y errors, quadratic below `smallest`."""
-    weight = weight[:, None] / np.maximum(np.abs(error), smallest)
-    metric = np.zeros((len(error), 2, 2))
-    metric[:, 0, 0], metric[:, 1, 1] = weight[:, 0], weight[:, 1]
-    return metric, weight * error
-
-
-def glint_trust(error: Float[np.ndarray, "pixels 3"]) -> Float[np.ndarray, " pixels"]:
-    """Trust in pixels of eyes, less where they are much brighter than drawn: lights are mirrored there.
-
-    Args:
-        error: Drawn less seen colours.
-    """
-    excess = np.maximum(-error.mean(axis=1) - _GLINT, 0) / _GLINT
-    return 1 / (1 + excess**2)
-
-
-def _image_gradients(
-    image: np.ndarray, target: np.ndarray, blur_px: float, pixels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Residual (n, 3) and central-difference slope (n, 3, 2) of the render at some pixels, both blurred."""
-    if blur_px > 0:
-        image = cv2.GaussianBlur(image, (0, 0), blur_px)
-        target = cv2.GaussianBlur(target, (0, 0), blur_px)
-    height, width = image.shape[:2]
-    row, column = np.divmod(pixels, width)
-    left, right = np.maximum(column - 1, 0), np.minimum(column + 1, width - 1)
-    above, below = np.maximum(row - 1, 0), np.minimum(row + 1, height - 1)
-    across, down = image[row, right] - image[row, left], image[below, column] - image[above, column]
-    return image[row, column] - target[row, column], np.stack([across, down], axis=-1) / 2
-
-
-def bilinear(field: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Values of a field at (column, row) positions counted in pixel centres; the border goes on outside."""
-    height, width = field.shape
-    x, y = np.clip(point[:, 0], 0, width - 1), np.clip(point[:, 1], 0, height - 1)
-    column, row = np.minimum(x.astype(int), max(width - 2, 0)), np.minimum(y.astype(int), max(height - 2, 0))
-    right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
-    across, down = x - column, y - row
-    upper = field[row, column] * (1 - across) + field[row, right] * across
-    lower = field[below, column] * (1 - across) + field[below, right] * across
-    return upper * (1 - down) + lower * down
-
-
-def _assemble(jacobian: np.ndarray, metrics: np.ndarray, pulls: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Normal equations Σ Jᵀ M J and Σ Jᵀ p over points with 2 × 2 metrics M and pulls p."""
-    # A 2 × 2 Cholesky factor per point, in closed form; rows of L ᵀ J then make one tall matrix.
-    first = np.sqrt(np.maximum(metrics[:, 0, 0], 0))
-    cross = metrics[:, 0, 1] / np.maximum(first, 1e-12)
-    second = np.sqrt(np.maximum(metrics[:, 1, 1] - cross**2, 0))
-    points = torch.from_numpy(jacobian)
-    factor = torch.from_numpy(np.stack([first, cross, second], axis=1).astype(np.float32))
-    top = factor[:, 0:1] * points[:, 0] + factor[:, 1:2] * points[:, 1]
-    bottom = factor[:, 2:3] * points[:, 1]
-    tall = torch.cat([top, bottom])
-    pull = torch.from_numpy(pulls.astype(np.float32)).flatten()
-    return tall.T @ tall, points.flatten(0, 1).T @ pull

@@ -13,17 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from raytrack.errors import NoFaceError
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.config import TrackConfig
+from raytrack.fit.finished_track import track_of
 from raytrack.fit.frame_choice import Segment
 from raytrack.fit.identity import Identity, known_identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.occlusion import HiddenSpots
 from raytrack.fit.schedule import OcclusionStage, RowStage, Stage, SteadyStage
+from raytrack.fit.stage_loop import Progress, fitting, run_stages
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
-from raytrack.fit.tracker import Progress, fitting, run_stages, track_of, views_with_a_face
+from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 
 OnProgress = Callable[[Progress], None]
@@ -65,7 +68,7 @@ def fit_shared(
         ConfigError: As of `track_sequence`.
     """
     identity = known_identity(config, identity, head)
-    runner = StageRunner(views_with_a_face(observation), head, config, identity=identity)
+    runner = StageRunner(_views_with_a_face(observation), head, config, identity=identity)
     with fitting():
         return run_stages(runner, _checkpoint(checkpoint_folder), on_progress, stop=_num_before_segments)
 
@@ -98,7 +101,7 @@ def fit_segment(
         InputError: The identity is of another head.
         ConfigError: As of `track_sequence`.
     """
-    views, identity = views_with_a_face(observation), known_identity(config, identity, head)
+    views, identity = _views_with_a_face(observation), known_identity(config, identity, head)
     schedule = StageRunner(views, head, config, identity=identity).schedule(state)
     stages = schedule[_num_before_segments(schedule) : _num_with_segments(schedule)]
     runner = StageRunner(views, head, config, _needed(segment, stages, views.num_frames), identity)
@@ -142,7 +145,7 @@ def join_segments(
     ends = [0, *(stop for _, stop in bounds)]
     if [start for start, _ in bounds] != ends[:-1] or ends[-1] != observation.num_frames:
         raise ValueError(f"the segments {bounds} do not make up {observation.num_frames} frames one after the other")
-    views, identity = views_with_a_face(observation), known_identity(config, identity, head)
+    views, identity = _views_with_a_face(observation), known_identity(config, identity, head)
     runner = StageRunner(views, head, config, identity=identity)
     rows = interpolate_missing(torch.cat([part.rows for part in parts]), views.detected, views.group)
     done = 1 + _num_with_segments(runner.schedule(state))
@@ -151,6 +154,19 @@ def join_segments(
         state = replace(state, rows=rows, hidden=hidden, stages_done=done)
         state = run_stages(runner, _checkpoint(checkpoint_folder), on_progress, start=state)
     return track_of(state, views, head, config, identity)
+
+
+def _views_with_a_face(observation: SequenceObservation) -> SequenceViews:
+    """The views of one sequence.
+
+    Raises:
+        NoFaceError: No frame has a face.
+        ValueError: They do not belong together.
+    """
+    sequence = SequenceViews.of(observation)
+    if not sequence.detected.any():
+        raise NoFaceError
+    return sequence
 
 
 def _needed(segment: Segment, stages: tuple[Stage, ...], num_frames: int) -> Segment:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from raytrack.fit.row_terms import Drawing, bilinear
+from raytrack.fit.drawing import Drawing
+from raytrack.fit.point_terms import bilinear
 from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
 from raytrack.render.protocol import Topology

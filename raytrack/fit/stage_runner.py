@@ -6,70 +6,47 @@ A unit depends on the state before it and on the seed alone, so a fit that was i
 from dataclasses import replace
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
-from raytrack.errors import ConfigError
+from raytrack.fit.adam_stages import AdamStages
 from raytrack.fit.albedo import AlbedoBasis, with_whole_texture
-from raytrack.fit.alignment import Alignment, occluded_vertices, trusted_landmarks
+from raytrack.fit.alignment import Alignment, landmark_trust
 from raytrack.fit.camera_fit import FocalPrior, focal_px_of
-from raytrack.fit.camera_solver import CameraSolver
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.eye_centres import centred_eyes
-from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.frame_choice import Segment, choose_shared_frames
-from raytrack.fit.gaze import iris_trust
 from raytrack.fit.groups import FrameGroups
-from raytrack.fit.head_renderer import fit_device, make_head_renderer, row_renderer
 from raytrack.fit.identity import Identity
 from raytrack.fit.interpolation import interpolate_missing
 from raytrack.fit.joint_stage import solve_stage
 from raytrack.fit.landmark_sets import landmark_set
-from raytrack.fit.neighbours import link_weights
-from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
-from raytrack.fit.occlusion_stage import OcclusionSearch
-from raytrack.fit.pictures import Pictures
-from raytrack.fit.row_priors import RowPrior
-from raytrack.fit.row_solver import RowProblem, solving_order
+from raytrack.fit.occlusion_stage import Looks
+from raytrack.fit.picture_cache import PictureCache
+from raytrack.fit.row_solver import solving_order
+from raytrack.fit.row_solvers import RowSolvers
 from raytrack.fit.schedule import (
     CameraStage,
-    FrameChoice,
     JointStage,
     OcclusionStage,
     RowStage,
     SharedStage,
     Stage,
     SteadyStage,
-    TextureStage,
     default_schedule,
 )
-from raytrack.fit.score_prior import ScorePrior
-from raytrack.fit.shared import resampled_texture
-from raytrack.fit.shared_problem import RegionPerturbation, SharedProblem
-from raytrack.fit.shared_stage import LEARNING_RATES, SharedOptimiser
-from raytrack.fit.steady_solver import SteadySolver, middle_frames
-from raytrack.fit.surface import SurfaceModel
+from raytrack.fit.steady_stage import SteadyRows
 from raytrack.fit.views import SequenceViews
 from raytrack.head.model import HeadModel
 
 _CONVERGED = 0.003
 """Relative change of the mean colour error from round to round below which further rounds are skipped."""
-_FEWEST_LANDMARKS = 20
 _PICTURES_PER_UNIT = 64
-_PICTURES_PER_LOOK = 256
-_TEXTURE_STEPS_PER_UNIT = 40
-_LAST_ERRORS = 10
-_LOOKS_FOR_TEXTURE = 400
-"""Pictures among which the most square look at each face is searched for."""
 _LANDMARKS_OF_SOLVED_RIG = 5.0
 """Factor on the weight of landmarks where the cameras were found from what they see. Colours of cameras that are a
 little off are painted into a texture that suits them all, and nothing but the landmarks says that it is wrong."""
 _IRIS_SEEN = 0.5
 """Trust in an iris from which gaze is known."""
-_CPU = torch.device("cpu")
-PictureSet = tuple[bool, bool]
-"""Whether pictures are of the shared frames only, and whether they are fine."""
 
 
 class StageRunner:
@@ -101,82 +78,64 @@ class StageRunner:
         if views.solved:
             weights = replace(config.weights, landmark=_LANDMARKS_OF_SOLVED_RIG * config.weights.landmark)
             config = replace(config, weights=weights)
-        self.views = views
-        self._usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
-        self.head = head
-        self.config = config
+        usual_step_s = views.first.usual_step_s if usual_step_s is None else usual_step_s
+        self.views, self.head, self.config = views, head, config
         self.alignment = Alignment.create(head, config)
-        self.prior = RowPrior.create(head, config.weights)
         self.active = views.detected
         self.groups = FrameGroups.of(views.group)
         self.landmarks = landmark_set(views.first.landmark_set)
-        occluded = occluded_vertices(head, config)
-        self.landmark_weights = np.stack(
-            [
-                trusted_landmarks(head, seen, occluded, self.landmarks)
-                * iris_trust(views.landmarks_px(view), self.landmarks)
-                for view, seen in enumerate(views.detected_by_view)
-            ]
-        )
+        self.landmark_weights = landmark_trust(views, head, config)
         """Trust in each view's points, before it is known which of them a rig's cameras see."""
-        self.surface = SurfaceModel.create(head)
-        if (self.landmark_weights.max(axis=0)[self.active] > 0).sum(axis=1).min() < _FEWEST_LANDMARKS:
-            raise ConfigError(f"occluded: {', '.join(config.occluded)} leave too few landmarks to track anything")
         self.albedo_basis = None if identity else AlbedoBasis.create(head, config)
-        self._segment, self.identity, self._mattes_decided = segment, identity, mattes_decided
+        self.identity = identity
         self.shared_frames = choose_shared_frames(views, config.shared_frames, self.groups)
-        self.is_long = int(self.shared_frames.sum()) < int(self.active.sum())
-        self._pictures: dict[PictureSet, Pictures] = {}
-        self._unhidden: dict[PictureSet, tuple[HiddenSpots, Pictures]] = {}
-        self._search: tuple[int, OcclusionSearch] | None = None
-        self._row_solvers: dict[PictureSet, CameraSolver] = {}
-        self._steady: tuple[HiddenSpots, SteadySolver] | None = None
-        self._cached_problem: SharedProblem | None = None
-        self._device = fit_device(config.renderer)
+        self.pictures = PictureCache(
+            views,
+            head,
+            config,
+            self.landmark_weights,
+            self.shared_frames,
+            segment,
+            mattes_decided=mattes_decided,
+        )
+        self.adam = AdamStages(
+            self.pictures,
+            head,
+            config,
+            alignment=self.alignment,
+            landmarks=self.landmarks,
+            groups=self.groups,
+            albedo_basis=self.albedo_basis,
+        )
+        self._row_solvers = RowSolvers(
+            self.pictures,
+            views,
+            head,
+            config,
+            alignment=self.alignment,
+            landmarks=self.landmarks,
+            groups=self.groups,
+            usual_step_s=usual_step_s,
+        )
+        self._steady_rows = SteadyRows(
+            self.pictures,
+            views,
+            self._row_solvers,
+            self.albedo_basis,
+            usual_step_s=usual_step_s,
+            num_pictures=_PICTURES_PER_UNIT,
+        )
+        self._looks = Looks(self.pictures, head, config, self.groups, self.albedo_basis)
 
-    def pictures(self, state: FitState, frames: FrameChoice = "shared", *, fine: bool = False) -> Pictures:
-        """The pictures at tracking size, with what is known to stand before the head in them.
-
-        Args:
-            state: Where the fit stands.
-            frames: Which frames they are of; those for `others` are those for `all`.
-            fine: In the size of the last rounds.
-        """
-        key = self._only_shared(frames), fine
-        known = self._unhidden.get(key)
-        if known is None or known[0] is not state.hidden:
-            known = state.hidden, self._plain_pictures(state, frames, fine=fine).with_hidden(state.hidden)
-            self._unhidden[key] = known
-            self._row_solvers.pop(key, None)
-        return known[1]
-
-    def _plain_pictures(self, state: FitState, frames: FrameChoice = "shared", *, fine: bool = False) -> Pictures:
-        """Read on first use; those of a rig depend on how the fit began."""
-        only_shared, factor = self._only_shared(frames), self.config.last_rounds_scale if fine else 1.0
-        if (only_shared, fine) not in self._pictures:
-            size = round(factor * self.config.tracking_size_px)
-            if self.views.is_rig:
-                start = state.first_rows, state.first_shape
-                found = Pictures.of_rig(self.views, self.landmark_weights, size, self.head, *start)
-            else:
-                chosen = self.shared_frames if only_shared else self._in_segment()
-                undecided = only_shared and not fine and not self._mattes_decided
-                use_mattes = None if undecided else not state.mattes_refused
-                found = Pictures.of_detections(self.views, self.landmark_weights, size, chosen, use_mattes)
-            self._pictures[only_shared, fine] = found
-        return self._pictures[only_shared, fine]
-
-    def _only_shared(self, frames: FrameChoice) -> bool:
-        """Whether the pictures that a stage needs are those that what frames share is fitted to."""
-        return frames == "shared" or (self._segment is None and not self.is_long)
-
-    def _in_segment(self) -> Bool[np.ndarray, " frames"]:
-        return self.active if self._segment is None else self.active & self._segment.mask(len(self.active))
+    @property
+    def is_long(self) -> bool:
+        """Whether there are frames that what is shared is not fitted to."""
+        return self.pictures.is_long
 
     def schedule(self, state: FitState) -> tuple[Stage, ...]:
         """The photometric stages."""
         rig = self.views.is_rig
-        num_pictures = self.pictures(state).num_per_epoch if rig else int(self.shared_frames.sum())
+        num_pictures = self.pictures.of(state).num_per_epoch if rig else int(self.shared_frames.sum())
         return default_schedule(
             self.config,
             num_pictures,
@@ -194,23 +153,16 @@ class StageRunner:
         if isinstance(stage, CameraStage | JointStage):
             return 1
         if isinstance(stage, SteadyStage):
-            return len(self._steady_solver(state).blocks(_PICTURES_PER_UNIT // self.views.num_views))
+            return self._steady_rows.num_units(state)
         if isinstance(stage, OcclusionStage):
-            return -(-len(self._looked_at(stage, state)) // _PICTURES_PER_LOOK)
-        steps = self._num_steps(stage, state)
-        if isinstance(stage, SharedStage):
-            return -(-steps // -(-self.pictures(state).num_per_epoch // stage.batch_size))
-        return -(-steps // _TEXTURE_STEPS_PER_UNIT)
+            return self._looks.num_units(stage, state)
+        return self.adam.num_units(stage, state)
 
     def _row_blocks(self, stage: RowStage, state: FitState) -> list[list[int]]:
-        moved = self._solved(state, stage.frames, stage.fine)
+        moved = self.pictures.solved(state, stage.frames, stage.fine)
         if stage.frames == "others":
             moved = moved & ~self.shared_frames
         return solving_order(moved, max(1, _PICTURES_PER_UNIT // self.views.num_views))
-
-    def _solved(self, state: FitState, frames: FrameChoice, fine: bool) -> Bool[np.ndarray, " frames"]:
-        """Frames whose rows colours can move; one whose head no view shows keeps the row that its landmarks gave."""
-        return self.active & self.pictures(state, frames, fine=fine).shown
 
     def run_unit(self, stage: Stage, state: FitState, index: int) -> FitState:
         """The next unit of a stage; after the last one the state is that of the finished stage.
@@ -232,13 +184,11 @@ class StageRunner:
         elif isinstance(stage, JointStage):
             state = self._joint(stage, state)
         elif isinstance(stage, SteadyStage):
-            state = self._steadied(stage, state, unit)
+            state = self._steady_rows.run(stage, state, unit)
         elif isinstance(stage, OcclusionStage):
-            state = self._look(stage, state, unit)
-        elif isinstance(stage, SharedStage):
-            state = self._shared(stage, state.to(self._device), unit, index).to(_CPU)
+            state = self._looks.run(stage, state, unit)
         else:
-            state = self._texture(stage, state.to(self._device), unit, index).to(_CPU)
+            state = self.adam.run(stage, state, unit, index)
         if unit + 1 < count:
             return replace(state, units_done=unit + 1)
         return self._finished(stage, state)
@@ -246,10 +196,8 @@ class StageRunner:
     def _finished(self, stage: Stage, state: FitState) -> FitState:
         error = float(np.mean(state.unit_errors))
         if isinstance(stage, SteadyStage):
-            rows = interpolate_missing(state.new_rows, self.active, self.views.group)
-            state = replace(state, rows=rows, new_rows=rows.new_zeros(0, 0))
-        if (True, False) in self._pictures:
-            state = replace(state, mattes_refused=not self._pictures[True, False].has_mattes)
+            state = self._steady_rows.finished(state)
+        state = replace(state, mattes_refused=self.pictures.mattes_refused(state))
         if isinstance(stage, RowStage):
             # An error that rises is no sign of rest: offsets that were just freed can cost rows something at first.
             stalled = stage.comparable and abs(state.rows_error - error) < _CONVERGED * state.rows_error
@@ -263,31 +211,9 @@ class StageRunner:
             state, photo_error=error, units_done=0, unit_errors=(), adam={}, stages_done=state.stages_done + 1
         )
 
-    def _look(self, stage: OcclusionStage, state: FitState, unit: int) -> FitState:
-        if self._search is None or self._search[0] != state.stages_done:
-            levels = None if stage.frames == "shared" else state.levels
-            self._search = state.stages_done, self._new_search(self._plain_pictures(state, stage.frames), state, levels)
-        search, pairs = self._search[1], self._looked_at(stage, state)
-        first = HiddenSpots.none() if stage.frames == "shared" else state.hidden.within(self.shared_frames)
-        known = state.hidden if unit else first
-        hidden, errors = search.look(pairs[unit * _PICTURES_PER_LOOK : (unit + 1) * _PICTURES_PER_LOOK], known)
-        return replace(state, hidden=hidden, levels=search.levels, unit_errors=(*state.unit_errors, *errors))
-
-    def _looked_at(self, stage: OcclusionStage, state: FitState) -> Int[np.ndarray, "pictures 2"]:
-        pairs = self._plain_pictures(state, stage.frames).pairs
-        return pairs if stage.frames == "shared" else pairs[~self.shared_frames[pairs[:, 1]]]
-
-    def _new_search(self, pictures: Pictures, state: FitState, levels: ErrorLevels | None) -> OcclusionSearch:
-        shared = with_whole_texture(state.shared, self.albedo_basis)
-        renderer = make_head_renderer(self.head, row_renderer(self.config.renderer), self.config.num_threads)
-        return OcclusionSearch(pictures, self.head, renderer, state.rows, shared, self.groups, levels)
-
     def look_at(self, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
         """What stands before the head in some frames alone, by the levels that the state knows."""
-        pictures = self._plain_pictures(state, "all")
-        chosen = pictures.pairs[frames[pictures.pairs[:, 1]]]
-        hidden, _ = self._new_search(pictures, state, state.levels).look(chosen, HiddenSpots.none())
-        return replace(state, hidden=hidden)
+        return self._looks.at(state, frames)
 
     def solve_rows(self, stage: RowStage, state: FitState, frames: Bool[np.ndarray, " frames"]) -> FitState:
         """A row stage on some frames alone, all the others and what is shared held; `unit_errors` are theirs.
@@ -297,7 +223,7 @@ class StageRunner:
             state: Rows of all frames.
             frames: No two of them next to each other. Those in which no view shows the head keep their rows.
         """
-        numbers = np.flatnonzero(frames & self._solved(state, "all", stage.fine)).tolist()
+        numbers = np.flatnonzero(frames & self.pictures.solved(state, "all", stage.fine)).tolist()
         stage = replace(stage, frames="all")
         return self._solved_rows(stage, replace(state, unit_errors=()), numbers) if numbers else state
 
@@ -312,7 +238,7 @@ class StageRunner:
         return self._solved_rows(stage, state, self._row_blocks(stage, state)[unit])
 
     def _solved_rows(self, stage: RowStage, state: FitState, numbers: list[int]) -> FitState:
-        result = self._solver(state, stage.frames, fine=stage.fine).solve(
+        result = self._row_solvers.of(state, stage.frames, fine=stage.fine).solve(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
             numbers,
@@ -321,27 +247,10 @@ class StageRunner:
         )
         return replace(state, rows=result.rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
 
-    def _steadied(self, stage: SteadyStage, state: FitState, unit: int) -> FitState:
-        solver = self._steady_solver(state)
-        start, stop = solver.blocks(_PICTURES_PER_UNIT // self.views.num_views)[unit]
-        shared = with_whole_texture(state.shared, self.albedo_basis)
-        result = solver.solve(state.rows, shared, start, stop, round_index=stage.round_index)
-        new_rows = (state.new_rows if unit else state.rows).clone()
-        new_rows[start:stop] = result.rows[start:stop]
-        return replace(state, new_rows=new_rows, unit_errors=(*state.unit_errors, *result.last_error.tolist()))
-
-    def _steady_solver(self, state: FitState) -> SteadySolver:
-        if self._steady is None or self._steady[0] is not state.hidden:
-            problem = self._solver(state, "all", fine=True).problem
-            solved = self._solved(state, "all", fine=True)
-            middle = middle_frames(self.views.first.timestamps_s, solved, self.views.group, self._usual_step_s)
-            self._steady = state.hidden, SteadySolver(problem, middle)
-        return self._steady[1]
-
     def _cameras(self, stage: CameraStage, state: FitState) -> FitState:
-        numbers = np.flatnonzero(self._solved(state, "shared", fine=False))
+        numbers = np.flatnonzero(self.pictures.solved(state, "shared", fine=False))
         chosen = np.unique(np.linspace(0, len(numbers) - 1, min(stage.num_frames, len(numbers))).round().astype(int))
-        result = self._solver(state, "shared").solve_cameras(
+        result = self._row_solvers.of(state, "shared").solve_cameras(
             state.rows,
             with_whole_texture(state.shared, self.albedo_basis),
             numbers[chosen].tolist(),
@@ -355,119 +264,7 @@ class StageRunner:
 
     def _joint(self, stage: JointStage, state: FitState) -> FitState:
         shared = with_whole_texture(state.shared, self.albedo_basis)
-        problem, solved = self._solver(state, "shared").problem, self._solved(state, "shared", fine=False)
+        problem = self._row_solvers.of(state, "shared").problem
+        solved = self.pictures.solved(state, "shared", fine=False)
         state = solve_stage(stage, state, shared, problem, self.views, solved)
         return replace(state, unit_errors=(state.photo_error,))
-
-    def _solver(self, state: FitState, frames: FrameChoice, *, fine: bool = False) -> CameraSolver:
-        key, pictures = (self._only_shared(frames), fine), self.pictures(state, frames, fine=fine)
-        if key not in self._row_solvers:
-            problem = RowProblem(
-                head=self.head,
-                surface=self.surface,
-                views=pictures.row_views,
-                landmarks=self.landmarks,
-                groups=self.groups,
-                weights=self.config.weights,
-                prior=self.prior,
-                link_weights=link_weights(
-                    self.views.first.timestamps_s,
-                    self._solved(state, frames, fine),
-                    self.views.group,
-                    self._usual_step_s,
-                ),
-                ignored_faces=self.alignment.unaligned_faces.numpy(),
-                ignored_outline=self.alignment.held_outline.numpy(),
-                make_renderer=lambda: make_head_renderer(self.head, row_renderer(self.config.renderer)),
-                num_threads=self.config.num_threads,
-                score_prior=ScorePrior.create(self.views, self.head, self.config.weights),
-                seed=self.config.seed,
-            )
-            self._row_solvers[key] = CameraSolver(problem)
-        return self._row_solvers[key]
-
-    def _shared(self, stage: SharedStage, state: FitState, unit: int, index: int) -> FitState:
-        generator, pictures = self._generator(index, unit), self.pictures(state, fine=stage.fine)
-        rates = {**LEARNING_RATES, "texture": stage.texture_rate, "light": stage.light_rate}
-        optimiser = self._optimiser(rates, state)
-        configured = self.config.weights
-        weights = replace(configured, offset_laplacian=stage.offset_laplacian * configured.offset_laplacian)
-        batches = pictures.epoch(generator, stage.batch_size)
-        left = self._num_steps(stage, state) - unit * len(batches)
-        rows, shared, errors = state.rows, state.shared, []
-        for batch in batches[:left]:
-            rows, shared, error = optimiser.step(
-                rows,
-                shared,
-                batch,
-                stage.optimise,
-                scale=stage.first_scale * stage.decay**unit,
-                generator=generator,
-                weights=weights,
-                colours_only=stage.colours_only,
-                round_eyes=True,
-            )
-            errors.append(error)
-        mean = float(torch.stack(errors).mean())
-        errors_so_far = (*state.unit_errors, mean)
-        return replace(state, rows=rows, shared=shared, adam=optimiser.state(), unit_errors=errors_so_far)
-
-    def _texture(self, stage: TextureStage, state: FitState, unit: int, index: int) -> FitState:
-        generator, pictures = self._generator(index, unit), self.pictures(state)
-        total = self._num_steps(stage, state)
-        texture = resampled_texture(state.shared.texture, self.config.final_texture_size)
-        shared = state.shared.with_values(texture=texture)
-        configured = self.config.weights
-        weights = replace(configured, texture_variation=stage.texture_variation * configured.texture_variation)
-        rates = {**LEARNING_RATES, "texture": stage.texture_rate}
-        looks = pictures.evenly(_LOOKS_FOR_TEXTURE, stage.batch_size)
-        best = self._optimiser(rates, state).best_cosines(state.rows, shared, looks)
-        optimiser = SharedOptimiser(replace(self._shared_problem(), best_cosine=best), rates)
-        optimiser.restore(state.adam)
-        errors: list[torch.Tensor] = []
-        for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
-            _, shared, error = optimiser.step(
-                state.rows,
-                shared,
-                pictures.sample(generator, stage.batch_size, self.config.texture_image_size_px),
-                ("texture", "light", "gains") if len(shared.gains) else ("texture", "light"),
-                scale=1 - step / total + 0.03,
-                generator=generator,
-                weights=weights,
-                colours_only=True,
-            )
-            errors.append(error)
-        mean = float(torch.stack(errors[-_LAST_ERRORS:]).mean())
-        return replace(state, shared=shared, adam=optimiser.state(), unit_errors=(*state.unit_errors, mean))
-
-    def _optimiser(self, rates: dict[str, float], state: FitState) -> SharedOptimiser:
-        optimiser = SharedOptimiser(self._shared_problem(), rates)
-        optimiser.restore(state.adam)
-        return optimiser
-
-    def _shared_problem(self) -> SharedProblem:
-        if self._cached_problem is None:
-            problem = SharedProblem(
-                head=self.head,
-                landmarks=self.landmarks,
-                weights=self.config.weights,
-                groups=self.groups,
-                offsets=self.alignment.offsets,
-                held_outline=self.alignment.held_outline,
-                occluded=self.alignment.occluded,
-                unaligned_faces=self.alignment.unaligned_faces,
-                loose=self.alignment.loose,
-                inside_mouth=self.alignment.inside_mouth,
-                perturbation=RegionPerturbation.create(self.head) if self.config.perturbation else None,
-                renderer=make_head_renderer(self.head, self.config.renderer, self.config.num_threads),
-                albedo_basis=self.albedo_basis,
-                eye_rings=EyeRings.create(self.head, self.config.texture_size),
-            )
-            self._cached_problem = problem.to(self._device)
-        return self._cached_problem
-
-    def _num_steps(self, stage: SharedStage | TextureStage, state: FitState) -> int:
-        return max(1, round(stage.num_epochs * self.pictures(state).num_per_epoch / stage.batch_size))
-
-    def _generator(self, index: int, unit: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.seed, index, unit])

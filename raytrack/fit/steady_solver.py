@@ -13,7 +13,9 @@ from torch import Tensor
 
 from raytrack.fit.frame_choice import STEADY_MARGIN, STEADY_WINDOW
 from raytrack.fit.neighbours import usual_step_s
-from raytrack.fit.row_solver import RowProblem, RowResult, RowSolver, Setting, longest_step
+from raytrack.fit.row_priors import longest_step
+from raytrack.fit.row_problem import RowProblem, Setting
+from raytrack.fit.row_solver import RowResult, RowSolver
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.steady_motion import MotionMetrics, Quadratic, steady_steps
 

@@ -1,14 +1,14 @@
 """All views of one sequence: a single camera with unknown focal length, or the cameras of a rig, calibrated or not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from raytrack.fit.groups import joined_to_seen, numbered
-from raytrack.fit.observation import SequenceObservation
+from raytrack.fit.observation import ImageLoader, SequenceObservation
 from raytrack.fit.rig import RigCamera
 from raytrack.geometry.camera import Camera
 
@@ -127,3 +127,31 @@ class SequenceViews:
             return "the camera"
         given = observation.camera_id or str(view)
         return f"camera {observation.calibrated.id if observation.calibrated is not None else given}"
+
+
+def frames_of(views: SequenceViews, numbers: Int[np.ndarray, " chosen"]) -> SequenceViews:
+    """The same views of some frames, as if there had never been others."""
+    chosen = SequenceViews.of(tuple(_frames_of_view(view, numbers) for view in views.observations))
+    return replace(chosen, solved=views.solved)
+
+
+def _frames_of_view(view: SequenceObservation, numbers: np.ndarray) -> SequenceObservation:
+    # Every array of an observation goes by frame.
+    arrays = {
+        item.name: getattr(view, item.name)[numbers]
+        for item in fields(view)
+        if isinstance(getattr(view, item.name), np.ndarray)
+    }
+    if view.source_index is None:
+        arrays["source_index"] = numbers
+    return replace(
+        view,
+        timestep_ids=tuple(view.timestep_ids[number] for number in numbers),
+        load_image=_renumbered(view.load_image, numbers),
+        load_alpha=None if view.load_alpha is None else _renumbered(view.load_alpha, numbers),
+        **arrays,
+    )
+
+
+def _renumbered(load: ImageLoader, numbers: np.ndarray) -> ImageLoader:
+    return lambda frame: load(int(numbers[frame]))

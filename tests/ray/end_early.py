@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from raytrack import cli
-from raytrack.fit import tracker
+from raytrack.fit import stage_loop
 from raytrack.pipeline.stage import StageContext
 
 STAGE, NUMBER = sys.argv[1], int(sys.argv[2])
@@ -25,5 +25,5 @@ def progress(context: StageContext, done: float, total: float, note: str = "") -
 
 
 StageContext.progress = progress
-tracker.CHECKPOINT_INTERVAL_S = 0.0
+stage_loop.CHECKPOINT_INTERVAL_S = 0.0
 sys.exit(cli.main(sys.argv[3:]))

@@ -125,7 +125,7 @@ def test_gauss_newton_finds_pose_and_expression_again(scene, landmark_trust, lim
     """Shared parameters known, rows badly off: colours and outlines alone bring the face back, landmarks help."""
     head, truth, observation = scene
     runner = StageRunner(SequenceViews.of(observation), head, fast())
-    runner.landmark_weights = landmark_trust * runner.landmark_weights
+    runner.landmark_weights *= landmark_trust
     shape, light = true_identity(head), true_light()
     shared = SharedParameters(
         shape=shape,
@@ -171,7 +171,7 @@ def test_a_whole_fit_from_noisy_landmarks(scene):
 
 def test_resuming_gives_the_same_bits(scene, tmp_path, monkeypatch):
     head, _, observation = scene
-    monkeypatch.setattr("raytrack.fit.tracker.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("raytrack.fit.stage_loop.CHECKPOINT_INTERVAL_S", 0.0)
     undisturbed = track_sequence(observation, head, fast())
 
     class Killed(Exception):
@@ -274,12 +274,12 @@ def test_colours_of_occluded_parts_move_nothing(scene, occluded):
         converged=False,
     )
     weights = Weights(landmark=0, matte=0, offset_laplacian=0, offset_size=0, texture_variation=0)
-    (view,) = runner.pictures(state).row_views
+    (view,) = runner.pictures.of(state).row_views
     chosen = np.arange(4)
     batch = PictureBatch(
         frames=view.frames, numbers=chosen, rows=chosen, landmark_weights=view.landmark_weights[chosen]
     )
-    _, moved, _ = runner._optimiser(LEARNING_RATES, state).step(
+    _, moved, _ = runner.adam.optimiser(LEARNING_RATES, state).step(
         state.rows,
         shared,
         [batch],

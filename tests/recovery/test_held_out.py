@@ -12,17 +12,18 @@ from synthetic_track import head, make_rig, make_track
 from raytrack.errors import ConfigError, NoFaceError
 from raytrack.fit.checkpoint import FitState
 from raytrack.fit.config import TrackConfig
-from raytrack.fit.held_out import frames_of, held_out_frames, with_held_out_rows
+from raytrack.fit.held_out import held_out_frames, with_held_out_rows
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.occlusion import ErrorLevels, HiddenSpots
 from raytrack.fit.painting import FramePainter
 from raytrack.fit.pictures import Pictures
 from raytrack.fit.schedule import OcclusionStage, RowStage
 from raytrack.fit.shared import SharedParameters
+from raytrack.fit.stage_loop import Progress
 from raytrack.fit.stage_runner import StageRunner
 from raytrack.fit.track import Track
-from raytrack.fit.tracker import Progress, track_sequence
-from raytrack.fit.views import SequenceViews
+from raytrack.fit.tracker import track_sequence
+from raytrack.fit.views import SequenceViews, frames_of
 from raytrack.head.parameters import NUM_POSE
 
 SIZE_HW, NUM_FRAMES = (96, 96), 6
@@ -215,7 +216,7 @@ def pictures_of_held_out_rows(monkeypatch, observation: SequenceObservation, sta
     seen: list[Pictures] = []
 
     def solve_rows(runner: StageRunner, _stage: RowStage, state: FitState, _frames: np.ndarray) -> FitState:
-        seen.append(runner.pictures(state, "all"))
+        seen.append(runner.pictures.of(state, "all"))
         return dataclasses.replace(state, rows=scene()[1].parameters.pack())
 
     monkeypatch.setattr(StageRunner, "schedule", lambda *_: stages)

@@ -10,8 +10,8 @@ from raytrack.fit.config import TrackConfig
 from raytrack.fit.joint_stage import compared_frames, turning_groups
 from raytrack.fit.observation import SequenceObservation
 from raytrack.fit.schedule import JointStage
+from raytrack.fit.stage_loop import landmark_state
 from raytrack.fit.stage_runner import StageRunner
-from raytrack.fit.tracker import _landmarks
 from raytrack.fit.views import SequenceViews
 from raytrack.geometry.camera import monocular_camera
 from raytrack.geometry.harmonics import white_light
@@ -84,7 +84,7 @@ def started(clip):
     """Landmarks fitted at a focal length that is far too long, which they hardly mind."""
     head, _, observation = clip
     runner = StageRunner(SequenceViews.of(observation), head, dataclasses.replace(CONFIG, focal_px=1.35 * FOCAL_PX))
-    return runner, _landmarks(runner)
+    return runner, landmark_state(runner)
 
 
 def test_pictures_know_the_focal_length(clip, started):

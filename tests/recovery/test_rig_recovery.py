@@ -188,7 +188,7 @@ def same(track, other):
 
 
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr("raytrack.fit.tracker.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("raytrack.fit.stage_loop.CHECKPOINT_INTERVAL_S", 0.0)
     views, config = small()
     undisturbed = track_sequence(views, head(), config)
 

@@ -9,7 +9,8 @@ import torch
 from synthetic_track import head
 from test_held_out import CONFIG, NUM_FRAMES, SIZE_HW, scene
 
-from raytrack.fit import stage_runner
+from raytrack.fit import occlusion_stage, stage_runner
+from raytrack.fit.adam_stages import AdamStages
 from raytrack.fit.checkpoint import Checkpoint, FitState
 from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.observation import SequenceObservation
@@ -52,7 +53,7 @@ def new_runner(**changes) -> StageRunner:
 
 @pytest.fixture
 def in_three_units(monkeypatch):
-    monkeypatch.setattr(stage_runner, "_PICTURES_PER_LOOK", NUM_FRAMES // 3)
+    monkeypatch.setattr(occlusion_stage, "PICTURES_PER_LOOK", NUM_FRAMES // 3)
     monkeypatch.setattr(StageRunner, "schedule", lambda *_: (LOOK, COLOURS))
 
 
@@ -81,20 +82,20 @@ def test_a_look_that_is_interrupted_ends_like_one_that_is_not(in_three_units, tm
 
 def test_the_error_of_a_look_is_that_of_all_pictures(in_three_units, monkeypatch):
     several = looked()
-    monkeypatch.setattr(stage_runner, "_PICTURES_PER_LOOK", 100)
+    monkeypatch.setattr(occlusion_stage, "PICTURES_PER_LOOK", 100)
     assert looked().photo_error == pytest.approx(several.photo_error)
 
 
 def test_what_a_look_finds_counts_neither_for_rows_nor_for_textures(in_three_units):
     runner, state = new_runner(), looked()
-    pictures = runner.pictures(state)
+    pictures = runner.pictures.of(state)
     (view,) = pictures.row_views
     row, column = view.frames.landmarks_px[WITH_BALL].mean(axis=0).astype(int)[::-1]
     for frame in (WITH_BALL, WITH_BALL + 1):
         weights = view.frames.pixel_weights(frame)
         assert weights is not None
         assert (weights[row, column] == 0) == (frame == WITH_BALL)
-    before = runner.pictures(true_state()).row_views[0].landmark_weights
+    before = runner.pictures.of(true_state()).row_views[0].landmark_weights
     assert (view.landmark_weights < before).any(axis=1).tolist() == [k == WITH_BALL for k in range(NUM_FRAMES)]
     (batch,) = pictures.sample(np.random.default_rng(0), NUM_FRAMES, max(SIZE_HW))
     assert [int(batch.rows[number]) for number in batch.frames.hidden] == [WITH_BALL]
@@ -102,7 +103,7 @@ def test_what_a_look_finds_counts_neither_for_rows_nor_for_textures(in_three_uni
 
 def test_a_look_changes_no_seed(in_three_units, monkeypatch):
     seeds = []
-    monkeypatch.setattr(StageRunner, "_shared", lambda _, __, state, unit, index: seeds.append((unit, index)) or state)
+    monkeypatch.setattr(AdamStages, "run", lambda _, __, state, unit, index: seeds.append((unit, index)) or state)
     state = dataclasses.replace(true_state(), unit_errors=(0.1,))
     new_runner().run_unit(COLOURS, dataclasses.replace(state, stages_done=2), 2)
     monkeypatch.setattr(StageRunner, "schedule", lambda *_: (COLOURS,))

@@ -172,7 +172,7 @@ def test_a_fit_goes_on_with_its_components(tmp_path, monkeypatch):
         if len(saves) == 5:
             raise Interrupted
 
-    monkeypatch.setattr("raytrack.fit.tracker.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("raytrack.fit.stage_loop.CHECKPOINT_INTERVAL_S", 0.0)
     with pytest.raises(Interrupted):
         track_sequence(scene().observation, scene().head, config(), checkpoint_folder=tmp_path, on_progress=stop)
     track = track_sequence(scene().observation, scene().head, config(), checkpoint_folder=tmp_path)

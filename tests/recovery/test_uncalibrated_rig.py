@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 from raytrack.fit.camera_fit import focal_px_of
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.rig_solver import solved_views
-from raytrack.fit.tracker import photo_error_of_cameras, track_sequence
+from raytrack.fit.rig_trial import photo_error_of_cameras
+from raytrack.fit.tracker import track_sequence
 from raytrack.fit.views import SequenceViews
 from raytrack.geometry.similarity import best_similarity
 from tests.rig_scene import AZIMUTHS_DEG, NUM_FRAMES, head, scene
@@ -117,7 +118,7 @@ def test_a_resumed_fit_ends_alike(tmp_path, fitted):
     class Killed(Exception):
         pass
 
-    from raytrack.fit import tracker
+    from raytrack.fit import stage_loop
 
     for patience in (6, 25):
         count = 0
@@ -128,14 +129,14 @@ def test_a_resumed_fit_ends_alike(tmp_path, fitted):
             if count > patience:
                 raise Killed
 
-        interval, tracker.CHECKPOINT_INTERVAL_S = tracker.CHECKPOINT_INTERVAL_S, 0.0
+        interval, stage_loop.CHECKPOINT_INTERVAL_S = stage_loop.CHECKPOINT_INTERVAL_S, 0.0
         try:
             with pytest.raises(Killed):
                 track_sequence(
                     [uncalibrated(n) for n in TAKEN], head(), CONFIG, checkpoint_folder=tmp_path, on_progress=stop
                 )
         finally:
-            tracker.CHECKPOINT_INTERVAL_S = interval
+            stage_loop.CHECKPOINT_INTERVAL_S = interval
     resumed = track_sequence([uncalibrated(n) for n in TAKEN], head(), CONFIG, checkpoint_folder=tmp_path)
     assert torch.equal(resumed.texture, fitted.texture)
     assert torch.equal(resumed.parameters.rotation, fitted.parameters.rotation)

@@ -75,7 +75,7 @@ def test_the_basis_moves_with_the_problem(head, monkeypatch):
         moved.append(device)
         return dataclasses.replace(basis, rows=basis.rows.clone())
 
-    problem = StageRunner(SequenceViews.of(observation), head, TrackConfig())._shared_problem()
+    problem = StageRunner(SequenceViews.of(observation), head, TrackConfig()).adam.problem
     monkeypatch.setattr(AlbedoBasis, "to", to)
     there = problem.to(torch.device("cpu"))
     assert moved == [torch.device("cpu")]

@@ -10,8 +10,8 @@ from raytrack.fit.eye_texture import EyeRings
 from raytrack.fit.gaze import eye_openings, height_trust, iris_trust
 from raytrack.fit.landmark_sets import LANDMARK_SETS
 from raytrack.fit.pixel_samples import sample_pixels
-from raytrack.fit.row_solver import smoothness_weights
-from raytrack.fit.row_terms import glint_trust
+from raytrack.fit.point_terms import glint_trust
+from raytrack.fit.row_priors import smoothness_weights
 from raytrack.geometry.camera import monocular_camera
 from raytrack.head.library import load_head
 from raytrack.head.parameters import NUM_POSE, FrameParameters

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raytrack.errors import InputError, NotConvergedError
-from raytrack.fit import tracker
+from raytrack.fit import rig_trial, tracker
 from raytrack.fit.config import TrackConfig
 from raytrack.fit.joint_fit import lowest
 from raytrack.fit.observation import SequenceObservation
@@ -89,7 +89,7 @@ def test_frames_of_a_trial_pull_at_each_other_no_more_than_in_the_whole(monkeypa
     def solved_views(views, *_, photo_error, **__):
         return photo_error(views, TrackConfig())
 
-    monkeypatch.setattr(tracker, "StageRunner", runner)
+    monkeypatch.setattr(rig_trial, "StageRunner", runner)
     monkeypatch.setattr(tracker, "solved_views", solved_views)
     with pytest.raises(Reached):
         tracker.track_sequence(two_views().observations, load_head("default"), TrackConfig())

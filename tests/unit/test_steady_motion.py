@@ -6,7 +6,7 @@ import torch
 
 from raytrack.fit.config import TrackConfig, Weights
 from raytrack.fit.frame_choice import Segment
-from raytrack.fit.row_solver import Setting
+from raytrack.fit.row_problem import Setting
 from raytrack.fit.schedule import RowStage, SteadyStage, default_schedule
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.steady_motion import MotionMetrics, Quadratic, solve_pentadiagonal, steady_steps
