@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 # Rendering and just-in-time compilation have no steady speed, and a red test must be red again.
 hypothesis.settings.register_profile("raytrack", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("raytrack")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell, where processes are deaf to Ctrl-C, and those that tests start inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shape_checked_modules() -> Iterator[str]:
