@@ -91,13 +91,13 @@ def _look_after(command: Union | Status | Validate | Doctor | Purge) -> int:
 
 
 def _run(options: JobOptions, arguments: list[str]) -> int:
-    from raytrack.pipeline.choose import chosen  # noqa: PLC0415
-    from raytrack.pipeline.display import Display  # noqa: PLC0415
-    from raytrack.pipeline.report import write_report  # noqa: PLC0415
-    from raytrack.pipeline.run import run_job  # noqa: PLC0415
-    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
-    from raytrack.pipeline.stage import select  # noqa: PLC0415
-    from raytrack.pipeline.stages import all_stages, check_job  # noqa: PLC0415
+    from raytrack.pipeline.choose import chosen
+    from raytrack.pipeline.display import Display
+    from raytrack.pipeline.report import write_report
+    from raytrack.pipeline.run import run_job
+    from raytrack.pipeline.screen import Screen
+    from raytrack.pipeline.stage import select
+    from raytrack.pipeline.stages import all_stages, check_job
 
     whole = expanded(job_config(options))
     config = with_pinned_files(chosen(whole, options.subjects, options.sequences))
@@ -113,8 +113,8 @@ def _run(options: JobOptions, arguments: list[str]) -> int:
 
 
 def _submit(options: Submit, arguments: list[str]) -> int:
-    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
-    from raytrack.pipeline.submit import JobRequest, JobServer  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen
+    from raytrack.pipeline.submit import JobRequest, JobServer
 
     if options.sequential:
         raise ConfigError("--sequential works in one process, without Ray: leave it out, or use `raytrack run`")
@@ -165,8 +165,8 @@ def _spelled(arguments: list[str]) -> str:
 
 
 def _union(command: Union) -> int:
-    from raytrack.export.config import UnionConfig  # noqa: PLC0415
-    from raytrack.export.union import union_datasets  # noqa: PLC0415
+    from raytrack.export.config import UnionConfig
+    from raytrack.export.union import union_datasets
 
     if command.copy and command.link:
         raise ConfigError("give --copy or --link, not both")
@@ -185,16 +185,16 @@ def _union(command: Union) -> int:
 
 
 def _status(command: Status) -> int:
-    from raytrack.pipeline.report import write_status  # noqa: PLC0415
-    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
+    from raytrack.pipeline.report import write_status
+    from raytrack.pipeline.screen import Screen
 
     write_status(command.out, Screen(sys.stdout))
     return 0
 
 
 def _validate(command: Validate) -> int:
-    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
-    from raytrack.pipeline.validate import validate, write_validation  # noqa: PLC0415
+    from raytrack.pipeline.screen import Screen
+    from raytrack.pipeline.validate import validate, write_validation
 
     found = validate(command.out)
     if command.json:
@@ -205,8 +205,8 @@ def _validate(command: Validate) -> int:
 
 
 def _doctor(command: Doctor) -> int:
-    from raytrack.pipeline.doctor import examine  # noqa: PLC0415
-    from raytrack.pipeline.screen import Screen  # noqa: PLC0415
+    from raytrack.pipeline.doctor import examine
+    from raytrack.pipeline.screen import Screen
 
     screen, healthy = Screen(sys.stdout), True
     for check in examine(warm=command.warm):
@@ -218,7 +218,7 @@ def _doctor(command: Doctor) -> int:
 
 
 def _purge(command: Purge) -> int:
-    from raytrack.pipeline.purge import purge_subject  # noqa: PLC0415
+    from raytrack.pipeline.purge import purge_subject
 
     removed = purge_subject(command.out, command.subject)
     print(f"removed {', '.join(removed) or 'what was left'} of subject {command.subject} from {command.out}")
@@ -226,8 +226,8 @@ def _purge(command: Purge) -> int:
 
 
 def _import_flame(command: ImportFlame) -> int:
-    from raytrack.head.flame.importer import FlameFiles  # noqa: PLC0415
-    from raytrack.observe.flame_import import default_name, install_flame  # noqa: PLC0415
+    from raytrack.head.flame.importer import FlameFiles
+    from raytrack.observe.flame_import import default_name, install_flame
 
     files = FlameFiles(
         model=command.model,
@@ -243,7 +243,7 @@ def _import_flame(command: ImportFlame) -> int:
 
 
 def _list_heads() -> int:
-    from raytrack.head.names import SHIPPED_HEADS, user_head_names, user_heads_folder  # noqa: PLC0415
+    from raytrack.head.names import SHIPPED_HEADS, user_head_names, user_heads_folder
 
     for name in SHIPPED_HEADS:
         print(f"{name}  (ships with raytrack)")

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from raytrack.fit.config import Weights
+from raytrack.fit.vhap_config import VhapWeights
 from raytrack.head.model import HeadModel
 from raytrack.head.parameters import NUM_POSE, block_slices
 
@@ -91,10 +92,9 @@ class RowPrior:
         return matrix, gradient
 
 
-def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, " columns"]:
-    """Curvature per column of the pull towards a neighbouring frame: half the weighted mean square to each."""
-    result = torch.zeros(NUM_POSE + num_expressions)
-    per_block = {
+def smoothness_weights(num_expressions: int, weights: Weights | VhapWeights) -> Float[Tensor, " columns"]:
+    """Weight of each column's squared difference to a neighbouring frame: a block's weight over its width."""
+    of_block = {
         "rotation": weights.smooth_rotation,
         "translation": weights.smooth_translation,
         "neck_pose": weights.smooth_neck,
@@ -102,9 +102,9 @@ def smoothness_weights(num_expressions: int, weights: Weights) -> Float[Tensor, 
         "eyes_pose": weights.smooth_eyes,
         "expression": weights.smooth_expression,
     }
+    result = torch.zeros(NUM_POSE + num_expressions)
     for name, columns in block_slices(num_expressions).items():
-        if name in per_block:
-            result[columns] = per_block[name] / (columns.stop - columns.start)
+        result[columns] = of_block[name] / max(1, columns.stop - columns.start)
     return result
 
 

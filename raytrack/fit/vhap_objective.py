@@ -11,6 +11,7 @@ from torch import Tensor
 
 from raytrack.fit import vhap_terms as terms
 from raytrack.fit.albedo import AlbedoBasis, albedo_map
+from raytrack.fit.row_priors import smoothness_weights
 from raytrack.fit.schedule import COMPONENTS
 from raytrack.fit.shared import SharedParameters
 from raytrack.fit.vhap_config import REFERENCE_TEXTURE_SIZE, VhapConfig, VhapWeights
@@ -20,7 +21,7 @@ from raytrack.fit.vhap_schedule import VhapStage
 from raytrack.fit.vhap_views import VhapView, groups_of_one_size, stacked
 from raytrack.geometry.camera import Camera
 from raytrack.head.model import HeadModel
-from raytrack.head.parameters import NUM_POSE, FrameParameters, block_slices
+from raytrack.head.parameters import FrameParameters
 from raytrack.head.regions import PERTURBATION_REGIONS
 from raytrack.render.perturbation import perturb_regions
 from raytrack.render.protocol import Fragments, Renderer
@@ -68,7 +69,7 @@ class VhapObjective:
         self.problem = problem
         self.stage = stage
         self.gates = gates
-        self._smooth = smooth_weights(problem.config.weights, problem.head.num_expressions).to(problem.device)
+        self._smooth = smoothness_weights(problem.head.num_expressions, problem.config.weights).to(problem.device)
 
     def __call__(
         self,
@@ -217,19 +218,3 @@ def row_terms(parameters: FrameParameters, weights: VhapWeights) -> Float[Tensor
     total = total + weights.jaw * terms.jaw_term(parameters.jaw_pose)
     total = total + weights.eyes * terms.eyes_term(parameters.eyes_pose)
     return total + weights.expression * parameters.expression.square().mean()
-
-
-def smooth_weights(weights: VhapWeights, num_expressions: int) -> Float[Tensor, " columns"]:
-    """Weight of each column's squared difference: a block's weight over its width."""
-    of_block = {
-        "rotation": weights.smooth_rotation,
-        "translation": weights.smooth_translation,
-        "neck_pose": weights.smooth_neck,
-        "jaw_pose": weights.smooth_jaw,
-        "eyes_pose": weights.smooth_eyes,
-        "expression": weights.smooth_expression,
-    }
-    columns = torch.zeros(NUM_POSE + num_expressions)
-    for name, block in block_slices(num_expressions).items():
-        columns[block] = of_block[name] / max(1, block.stop - block.start)
-    return columns

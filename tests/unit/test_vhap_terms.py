@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from raytrack.fit import vhap_terms as terms
+from raytrack.fit.row_priors import smoothness_weights
 from raytrack.fit.vhap_config import VhapConfig, VhapWeights
-from raytrack.fit.vhap_objective import row_terms, smooth_weights
+from raytrack.fit.vhap_objective import row_terms
 from raytrack.geometry.harmonics import white_light
 from raytrack.geometry.mesh import uniform_laplacian
 from raytrack.head.parameters import FrameParameters
@@ -128,7 +129,7 @@ def test_smoothness_looks_back_and_moves_no_other_frame():
     previous = torch.zeros(2, 22)
     previous[0, 3], previous[1, 0], previous[0, 19] = 0.1, 0.2, 0.5
     previous.requires_grad_()
-    columns = smooth_weights(VhapWeights(), 4)
+    columns = smoothness_weights(4, VhapWeights())
     value = terms.smooth_term(rows, previous, columns)
     assert value.item() == pytest.approx((300 * 0.01 / 3 + 30 * 0.04 / 3 + 0.25 / 4) / 2)
     value.backward()
@@ -138,7 +139,7 @@ def test_smoothness_looks_back_and_moves_no_other_frame():
 
 
 def test_smoothness_leaves_eyes_alone():
-    assert torch.equal(smooth_weights(VhapWeights(), 4)[12:18], torch.zeros(6))
+    assert torch.equal(smoothness_weights(4, VhapWeights())[12:18], torch.zeros(6))
 
 
 @pytest.mark.parametrize(
