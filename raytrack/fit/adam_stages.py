@@ -57,6 +57,7 @@ class AdamStages:
         self._alignment, self._landmarks, self._groups = alignment, landmarks, groups
         self._albedo_basis = albedo_basis
         self._device = fit_device(config.renderer)
+        self._best_cosine: tuple[int, torch.Tensor] | None = None
 
     def num_units(self, stage: SharedStage | TextureStage, state: FitState) -> int:
         """How many units a stage has: epochs, or a few dozen steps of the final texture each."""
@@ -113,9 +114,11 @@ class AdamStages:
         configured = self._config.weights
         weights = replace(configured, texture_variation=stage.texture_variation * configured.texture_variation)
         rates = {**LEARNING_RATES, "texture": stage.texture_rate}
-        looks = pictures.evenly(_LOOKS_FOR_TEXTURE, stage.batch_size)
-        best = self.optimiser(rates, state).best_cosines(state.rows, shared, looks)
-        optimiser = SharedOptimiser(replace(self.problem, best_cosine=best), rates)
+        if self._best_cosine is None or self._best_cosine[0] != index:
+            # Neither rows nor identity move in this stage: all of its units would find the same.
+            looks = pictures.evenly(_LOOKS_FOR_TEXTURE, stage.batch_size)
+            self._best_cosine = index, self.optimiser(rates, state).best_cosines(state.rows, shared, looks)
+        optimiser = SharedOptimiser(replace(self.problem, best_cosine=self._best_cosine[1]), rates)
         optimiser.restore(state.adam)
         errors: list[torch.Tensor] = []
         for step in range(unit * _TEXTURE_STEPS_PER_UNIT, min((unit + 1) * _TEXTURE_STEPS_PER_UNIT, total)):
